@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Kernel-to-user contract of the BPF ledger.  Shared by collector/bpf and the
+ * collector; no libc types (BPF sees this header and collector/bpf/kernel.h only).
+ *
+ * Each life of a vCPU in a thread owns a slot in a mapped array.  All writers of
+ * a slot are ordered by the kernel (run-queue lock, or the thread itself with
+ * preemption off), so one sequence count is enough for readers in user space:
+ * odd = being written, read again.  Only moved_at is written by others.
+ *
+ * Two accounts are kept side by side, on purpose, by different arithmetic:
+ *   - ns[]:  integrals, charged at every edge from the edge before;
+ *   - slices: time stamps of scheduling edges, and the split of the on-CPU
+ *     stretch summed per slice.
+ * An edge that contradicts the state it finds (a switch-in of a blocked vCPU
+ * that nobody woke, an exit without entry) is charged to LOST in both, and
+ * counted in desync[]: nothing is guessed.
+ */
+#ifndef VT_LEDGER_H
+#define VT_LEDGER_H
+
+#include "vt/state.h"
+
+#ifndef __bpf__
+#include <stdint.h>
+typedef uint64_t vt_u64;
+typedef uint32_t vt_u32;
+typedef uint16_t vt_u16;
+typedef uint8_t vt_u8;
+#else
+typedef unsigned long long vt_u64;
+typedef unsigned int vt_u32;
+typedef unsigned short vt_u16;
+typedef unsigned char vt_u8;
+#endif
+
+#define VT_MAX_SLOTS 4096
+#define VT_COMM_LEN  16
+#define VT_SLOT_IRQS 16 /* a power of two */
+
+/*
+ * One wait-then-run cycle.  t_out <= t_wake <= t_in <= t_end, host ns:
+ *   [t_out,  t_wake)  off_state   HALTED, BLOCKED, STOPPED, LOST; empty if it
+ *                                 stayed runnable
+ *   [t_wake, t_in)    wait_state  PREEMPTED, WAKING, POLL (pre-empted while
+ *                                 polling), LOST; its first throttled_ns are
+ *                                 THROTTLED
+ *   [t_in,   t_end)   on CPU `cpu`, on_cpu[] is its split
+ * Slices of a vCPU are contiguous: t_out equals the previous slice's t_end,
+ * seq is the previous seq + 1; a gap in seq is loss.
+ * tail_poll_ns: KVM reported, after the fact, that this much time ending
+ * tail_back_ns before t_out was POLL, though an earlier slice has it as KVM or
+ * RUN (whichever on_cpu state tail_state says).
+ */
+enum vt_on_cpu {
+    VT_ON_GUEST,
+    VT_ON_KVM,
+    VT_ON_VMM,
+    VT_ON_RUN,
+    VT_ON_POLL,
+    VT_ON_LOST,
+    VT_ON_IRQ,
+    VT_NR_ON_CPU
+};
+
+enum vt_slice_flags {
+    VT_SLICE_FIRST = 1 << 0,     /* t_out is the vCPU's (or the recording's) begin */
+    VT_SLICE_LAST = 1 << 1,      /* the thread ended at t_end: ABSENT from there */
+    VT_SLICE_OPEN = 1 << 2,      /* checkpoint of a slice still under way */
+    VT_SLICE_WAKE_IDLE = 1 << 3, /* woken onto an idle CPU: [t_wake, t_in) is wake latency */
+    VT_SLICE_RECOVERED = 1 << 4, /* an event was missed; t_wake and t_in are from the kernel's own
+                                    account (task_struct.sched_info): ± VT_RECOVERY_BOUND_NS */
+};
+
+/*
+ * What a blocked vCPU waits for, as far as the kernel tells: task_struct.in_iowait,
+ * and whether the sleep can be interrupted; inside KVM_RUN or in the monitor.
+ */
+enum vt_off_cause {
+    VT_CAUSE_NONE,
+    VT_CAUSE_IO,      /* block I/O, page-in included */
+    VT_CAUSE_KERNEL,  /* uninterruptible: a lock, memory, the device driver */
+    VT_CAUSE_KVM,     /* interruptible, inside KVM_RUN */
+    VT_CAUSE_MONITOR, /* interruptible, in the monitor: its own wait, or its pause of the guest */
+    VT_NR_CAUSES
+};
+
+struct vt_slice {
+    vt_u64 seq;
+    vt_u64 t_out, t_wake, t_in, t_end;
+    vt_u64 on_cpu[VT_NR_ON_CPU];
+    vt_u64 throttled_ns;
+    vt_u64 tail_poll_ns, tail_back_ns;
+    vt_u32 exits;      /* kvm_exit events in the on-CPU stretch */
+    vt_u32 user_exits; /* returns of KVM_RUN to the monitor in it */
+    vt_u16 cpu;
+    vt_u8 off_state, wait_state; /* enum vt_state */
+    vt_u8 tail_state;            /* VT_KVM or VT_RUN */
+    vt_u8 flags;                 /* enum vt_slice_flags */
+    vt_u8 migrations;            /* of the wait: saturates at 255 */
+    vt_u8 off_cause;             /* of BLOCKED: enum vt_off_cause */
+};
+
+/*
+ * How far sched_info's times can be from the tracepoints'.  It uses rq_clock,
+ * read when __schedule() begins, or at the wake-up itself (rq_clock_skip_update,
+ * kernel/sched/core.c); the tracepoint fires some microseconds later. Measured
+ * on 6.18: 99 % within 50 us.
+ */
+#define VT_RECOVERY_BOUND_NS 100000
+
+/*
+ * Who had a CPU while a vCPU waited on its run queue, and was no vCPU himself
+ * (those tell by their slices).  Segments of a CPU follow each other in time;
+ * none are told of a CPU on which nobody waits.
+ */
+struct vt_segment {
+    vt_u64 from, to; /* host ns */
+    vt_u32 tid, tgid;
+    vt_u16 cpu;
+    vt_u8 kind; /* enum vt_occupant */
+    vt_u8 pad_;
+    char comm[VT_COMM_LEN];
+};
+
+enum vt_occupant { VT_OCCUPANT_IDLE, VT_OCCUPANT_TASK, VT_OCCUPANT_KTHREAD, VT_NR_OCCUPANTS };
+
+/* A vCPU that waited was moved from the run queue of one CPU to that of another. */
+struct vt_move {
+    vt_u64 at;
+    vt_u16 from_cpu, to_cpu;
+    vt_u32 pad_;
+};
+
+/* The records of the ring buffer; slot + generation name the vCPU. */
+enum vt_ring_type { VT_RING_SLICE, VT_RING_SEGMENT, VT_RING_MOVE };
+
+struct vt_ring_head {
+    vt_u32 type; /* enum vt_ring_type */
+    vt_u32 slot; /* 0 for a segment */
+    vt_u32 generation;
+    vt_u32 pad_;
+};
+
+struct vt_ring_slice {
+    struct vt_ring_head head;
+    struct vt_slice slice;
+};
+
+struct vt_ring_segment {
+    struct vt_ring_head head;
+    struct vt_segment segment;
+};
+
+struct vt_ring_move {
+    struct vt_ring_head head;
+    struct vt_move move;
+};
+
+/* Why an edge was refused; each counter is per slot. */
+enum vt_desync {
+    VT_DESYNC_IN_NO_WAKE,  /* switched in while blocked, no wake-up was seen */
+    VT_DESYNC_IN_ON_CPU,   /* switched in while on CPU */
+    VT_DESYNC_OUT_OFF_CPU, /* acts, or is switched out, while not on CPU */
+    VT_DESYNC_OUT_GUEST,   /* switched out in guest mode: an exit was missed */
+    VT_DESYNC_MODE,        /* entry, exit or KVM_RUN edge in the wrong mode */
+    VT_DESYNC_BACKWARDS,   /* host clock went backwards between two edges */
+    VT_NR_DESYNC
+};
+
+/*
+ * VM exits by reason.  `reason` is the hardware's own number, brought into one
+ * byte: VMX the basic exit reason (SDM vol. 3, appendix C), SVM the exit code
+ * (APM vol. 2, appendix C), whose 0x400 and up are VT_EXIT_SVM_400 and up.
+ * kernel_ns and user_ns are what was charged to KVM and to VMM between this
+ * exit and the next entry: no sleep in HLT, no polling, no pre-emption, no
+ * interrupt is in them.  log2[i] counts exits with kernel_ns in [2^i, 2^(i+1)),
+ * the first and the last bucket what is beyond them.
+ */
+#define VT_EXIT_REASONS  192
+#define VT_EXIT_OTHER    175 /* a number that does not fit */
+#define VT_EXIT_SVM_400  176
+#define VT_EXIT_BUCKETS  32
+#define VT_MAX_EXIT_SUMS 32768 /* over all slots */
+
+struct vt_exit_sum {
+    vt_u32 generation; /* of the slot: sums of another life are none of its */
+    vt_u32 pad_;
+    vt_u64 count, kernel_ns, user_ns;
+    vt_u32 log2[VT_EXIT_BUCKETS];
+};
+
+/* Scheduling half of the state; the mode half is an enum vt_state value. */
+enum vt_sched { VT_SCHED_SEED, VT_SCHED_ON_CPU, VT_SCHED_WAITING, VT_SCHED_OFF, VT_SCHED_GONE };
+
+/*
+ * A life is a vCPU's in a thread; or a helper's: a thread of the VM's process
+ * that is no vCPU, or a vhost worker.  A helper has no slices: its integrals
+ * tell (VMM: on a CPU).
+ */
+enum vt_slot_kind { VT_SLOT_VCPU, VT_SLOT_HELPER };
+
+struct vt_slot {
+    vt_u32 sequence; /* odd while written */
+    vt_u32 generation;
+    vt_u32 tid, tgid; /* initial pid namespace */
+    vt_u32 vcpu_id;
+    vt_u8 sched;          /* enum vt_sched */
+    vt_u8 mode;           /* VT_GUEST, VT_KVM, VT_VMM, VT_RUN */
+    vt_u8 state;          /* enum vt_state since `last` (LOST while SEED) */
+    vt_u8 seed_state;     /* what the iterator saw; used if no event ever came */
+    vt_u64 moved_at;      /* another thread runs the vCPU since then: this life ended; 0: none */
+    vt_u64 vcpu;          /* struct kvm_vcpu *, identity only */
+    vt_u64 kvm;           /* struct kvm *, identity only */
+    vt_u64 born;          /* first edge accounted, host ns */
+    vt_u64 start_time;    /* task_struct.start_time (ns, CLOCK_MONOTONIC): with tid, a unique key */
+    vt_u64 vm_start_time; /* the same of its process */
+    vt_u64 last;          /* last edge charged, host ns */
+    vt_u64 ns[VT_NR_STATES];
+    vt_u64 switches, migrations, exits, user_exits, halts;
+    vt_u64 wake_idle_ns; /* WAKING spent while the target CPU was idle: wake latency */
+    vt_u32 desync[VT_NR_DESYNC];
+    vt_u64 halt_out;              /* first HALTED switch-out of the present HLT, 0 if none */
+    vt_u64 halt_in;               /* t_in of the stretch that halt_out ended */
+    vt_u64 prev_in;               /* t_in of the slice before the open one */
+    vt_u64 tsc_at;                /* when the next two were read */
+    vt_u64 tsc_offset, tsc_ratio; /* kvm_vcpu_arch.l1_tsc_offset, .l1_tsc_scaling_ratio */
+    vt_u32 exit_due;              /* the exit event of a GUEST stretch already closed is still to come */
+    vt_u32 recovered;             /* slices repaired from sched_info */
+    vt_u64 run_delay;             /* sched_info.run_delay at the last switch-out */
+    vt_u64 skew;                  /* host ns - sched_info's clock, at the last switch-out; modulo 2^64 */
+    vt_u32 skew_known;
+    vt_u32 waits_on; /* 1 + the CPU on whose run queue it is counted as waiting, 0: on none */
+    vt_u32 kind;     /* enum vt_slot_kind */
+    vt_u32 pad_;
+    vt_u64 quota_rq, quota_ns; /* of a THROTTLED wait: its cfs_rq, and how long that was throttled before */
+
+    vt_u32 irq_mode; /* mode that the interrupt under way interrupted */
+    vt_u32 irq_next; /* into irqs[], modulo its length */
+    struct {
+        vt_u64 from, ns;
+    } irqs[VT_SLOT_IRQS]; /* the newest: those inside a poll are not polling */
+    char comm[VT_COMM_LEN];
+    struct vt_slice open;              /* the slice under way */
+    vt_u64 exit_kvm_ns, exit_vmm_ns;   /* ns[] of KVM and VMM at the exit under way */
+    vt_u32 exit_reason;                /* of the exit under way; VT_EXIT_REASONS: none */
+    vt_u32 exits_unsummed;             /* no room was left for their reason */
+    vt_u16 exit_sums[VT_EXIT_REASONS]; /* 1 + index of the sum of each reason, 0: none yet; kept for the next
+                                          life */
+};
+
+/* Events the BPF side could not account, per reason; global. */
+enum vt_lost_reason {
+    VT_LOST_RING_FULL,  /* slice, segment or move dropped: ring buffer full */
+    VT_LOST_NO_SLOT,    /* more vCPUs than VT_MAX_SLOTS */
+    VT_LOST_NO_STORAGE, /* task storage could not be had */
+    VT_LOST_RECURSION,  /* bpf_prog_info.recursion_misses, filled by the collector */
+    VT_LOST_AGENT,      /* guest frames dropped: bad, or over the rate limit */
+    VT_LOST_STORE,      /* slices dropped: the recording could not be written, filled by the collector */
+    VT_NR_LOST_REASONS
+};
+
+_Static_assert(VT_MAX_EXIT_SUMS < 65536, "exit_sums[] holds 16 bits");
+
+#endif

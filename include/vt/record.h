@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a recording holds, as structures: the collector fills them, lib/store
+ * keeps them, the correlator consumes them.  Strings are NUL-terminated.
+ */
+#ifndef VT_RECORD_H
+#define VT_RECORD_H
+
+#include <stdbool.h>
+
+#include "vt/guest_wire.h"
+#include "vt/ledger.h"
+#include "vt/time.h"
+
+#define VT_VM_NAME_LEN 64
+#define VT_MAX_CPUS    65536u /* a slice tells its CPU in 16 bits */
+
+enum vt_vm_kind { VT_VM_KVM, VT_VM_TCG, VT_VM_UML, VT_VM_CGROUP };
+
+struct vt_vm {
+    int64_t id; /* key in the recording, from 1 */
+    enum vt_vm_kind kind;
+    uint32_t tgid;
+    host_ns start_time; /* of the process: with tgid a unique key */
+    char name[VT_VM_NAME_LEN];
+};
+
+/** One life of one vCPU: bound to a thread; a new thread is a new row. */
+struct vt_vcpu {
+    int64_t id;     /* key in the recording, from 1 */
+    int64_t vm;     /* vt_vm.id */
+    uint32_t index; /* KVM's vcpu_id */
+    uint32_t tid;
+    host_ns start_time; /* of the thread */
+    host_ns born;       /* first instant accounted */
+};
+
+/** The vCPU's guest TSC from `at` on: guest = offset + (host * ratio >> frac), modulo 2^64. */
+struct vt_tsc_epoch {
+    int64_t vcpu;
+    host_ns at;
+    uint64_t offset;
+    uint64_t ratio; /* 0: unscaled */
+    uint32_t frac;  /* kvm_caps.tsc_scaling_ratio_frac_bits: 48 on VMX, 32 on SVM */
+};
+
+/** Host TSC and CLOCK_MONOTONIC read together: at `tsc`, the clock was within ns ± bound_ns. */
+struct vt_clock_pair {
+    host_ns ns;
+    host_tsc tsc;
+    uint64_t bound_ns;
+};
+
+/**
+ * The kernel's integrals of one vCPU at a reading, and its open slice closed
+ * at `at`.  ns[] sums to last - born; [last, at) is in `state`.
+ */
+struct vt_checkpoint {
+    int64_t vcpu;
+    host_ns at;   /* when it was read */
+    host_ns last; /* last edge in ns[] */
+    enum vt_state state;
+    uint64_t ns[VT_NR_STATES];
+    uint64_t switches, migrations, exits, user_exits, halts, wake_idle_ns;
+    uint32_t desync[VT_NR_DESYNC];
+    struct vt_slice open; /* as in the slot at `last`; t_end is 0 */
+    /* /proc/PID/task/TID/schedstat read beside it, 0 if it could not be read */
+    uint64_t proc_run_ns, proc_run_delay_ns;
+    host_ns proc_at;
+};
+
+/** One frame from a guest, decoded; `host` is when the host had it. */
+struct vt_guest_record {
+    int64_t vm; /* bound by the channel it came through, never by its words */
+    host_ns host;
+    host_tsc host_tsc; /* 0 if the channel has no trusted relay */
+    enum vtg_type type;
+    union {
+        struct vtg_hello hello;
+        struct vtg_clocks clocks;
+        struct vtg_mark mark;
+        struct vtg_gaps gaps;
+    };
+};
+
+/** Loss, counted; `at` is when the counter was found to have grown. */
+struct vt_loss {
+    host_ns at;
+    enum vt_lost_reason reason;
+    uint64_t count;
+};
+
+/** Who had a CPU while a vCPU waited on its run queue, and was no vCPU himself. */
+struct vt_occupancy {
+    host_ns from, to;
+    uint32_t cpu;
+    uint32_t kind; /* enum vt_occupant */
+    uint32_t tid, tgid;
+    char comm[VT_COMM_LEN]; /* of the thread, when it left the CPU */
+};
+
+/** A vCPU that waited was moved to another CPU's run queue. */
+struct vt_vcpu_move {
+    int64_t vcpu;
+    host_ns at;
+    uint32_t from_cpu, to_cpu;
+};
+
+/** Exits of one vCPU for one reason, cumulated since it was born. */
+struct vt_exit_row {
+    int64_t vcpu;
+    host_ns at;
+    uint32_t reason; /* see ledger.h; what it means depends on vt_host.exit_isa */
+    uint64_t count;
+    uint64_t kernel_ns, user_ns;
+    uint32_t log2[VT_EXIT_BUCKETS];
+};
+
+/** A thread that helps a VM and is no vCPU. */
+struct vt_helper {
+    int64_t id, vm;
+    uint32_t tid;
+    host_ns start_time, born;
+    char comm[VT_COMM_LEN];
+};
+
+/** A helper's time by state, cumulated since it was born. */
+struct vt_helper_time {
+    int64_t helper;
+    host_ns at;
+    uint64_t on_cpu_ns;
+    uint64_t waited_ns; /* for a CPU: PREEMPTED, WAKING, THROTTLED */
+    uint64_t blocked_ns, stopped_ns, lost_ns;
+};
+
+/** What the measurement itself cost, cumulated since the start. */
+struct vt_observer {
+    host_ns at;
+    uint64_t cpu_ns;   /* of the collector's process */
+    uint64_t bpf_ns;   /* run time of its BPF programs, 0 if not enabled */
+    uint64_t bpf_runs; /* how often they ran, 0 if not enabled */
+    uint64_t rss_bytes;
+    uint64_t host_steal_ns; /* this host's own steal, /proc/stat, all CPUs */
+    uint64_t host_irq_ns;   /* this host's irq + softirq, /proc/stat */
+};
+
+/** Facts of the host and of the recording. */
+struct vt_host {
+    host_ns begin;               /* all probes attached and seeded */
+    host_ns end;                 /* 0 while the recording goes on, or if it was cut off */
+    uint64_t realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC at begin */
+    uint64_t tick_ns;            /* of the host's scheduler */
+    uint32_t nr_cpus;
+    bool tsc_stable;     /* clocksource is tsc: the clock map may be used */
+    bool has_entry_exit; /* kvm_entry and kvm_exit were seen to fire */
+    bool ledger_only;    /* recorded without slices (record --mode ledger) */
+    uint32_t probes_off; /* bit per enum vt_probe_class that is not attached */
+    uint32_t exit_isa;   /* enum vt_exit_isa: whose numbers the exits' reasons are */
+    char kernel[64], hostname[64], cpu[64], clocksource[32], hypervisor[32];
+    char only[VT_VM_NAME_LEN]; /* the VM to be shown, by name or pid; empty: all. All are recorded. */
+};
+
+enum vt_exit_isa { VT_ISA_NONE, VT_ISA_VMX, VT_ISA_SVM, VT_NR_ISAS };
+
+/** Probe classes that can be missing or switched off (vtime record --without). */
+enum vt_probe_class {
+    VT_PROBE_SWITCH,     /* sched_switch */
+    VT_PROBE_WAKEUP,     /* sched_wakeup, sched_wakeup_new */
+    VT_PROBE_MIGRATE,    /* sched_migrate_task */
+    VT_PROBE_EXIT,       /* sched_process_exit */
+    VT_PROBE_KVM_RUN,    /* kvm_fpu: begin and end of KVM_RUN */
+    VT_PROBE_ENTRY_EXIT, /* kvm_entry, kvm_exit */
+    VT_PROBE_HALT,       /* kvm_vcpu_wakeup */
+    VT_PROBE_IRQ,        /* irq_handler, softirq, irq_vectors: begin and end */
+    VT_NR_PROBE_CLASSES
+};
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the correlator says of a window: the one structure that the report,
+ * vtop, the chart and the exporters show.  Pure data; vt_snapshot_free()
+ * (correlator/correlate.h) releases it.
+ */
+#ifndef VT_SNAPSHOT_H
+#define VT_SNAPSHOT_H
+
+#include <stddef.h>
+
+#include "vt/counter.h"
+#include "vt/record.h"
+#include "vt/topology.h"
+
+enum vt_accuracy { VT_EXACT, VT_BOUNDED, VT_ESTIMATED };
+
+/** A figure: ns is within ± bound_ns; bound_ns is 0 where exact. */
+struct vt_figure {
+    uint64_t ns;
+    uint64_t bound_ns;
+    enum vt_accuracy accuracy;
+};
+
+/** A ratio: valid only if `known` (demand >= 1 % and >= 10 ms). */
+struct vt_ratio {
+    bool known;
+    double value;
+    double bound;
+};
+
+/** Time by state, and the sums DESIGN.md section 2 makes of it. */
+struct vt_account {
+    struct vt_figure state[VT_NR_STATES];
+    struct vt_figure used, overhead, stolen, stalled, idle, paused, unknown;
+    struct vt_ratio dilation, contention_dilation;
+};
+
+/** One event's growth between two readings. */
+struct vt_counter_figure {
+    enum vt_counter event;
+    enum vt_counter_side side;
+    bool known;     /* false: it was not once on the PMU */
+    uint64_t count; /* what it would have been had it always been on the PMU */
+    uint64_t raw;   /* what was counted */
+    uint64_t enabled_ns, running_ns;
+    enum vt_accuracy accuracy; /* VT_ESTIMATED: scaled, for events took turns */
+};
+
+/** perf_event's word on a vCPU's thread, beside the account and never in it. */
+struct vt_counter_set {
+    size_t nr;
+    struct vt_counter_figure of[VT_NR_COUNTERS * VT_NR_SIDES];
+    struct vt_window stretch; /* from the first reading in the window to the last */
+    uint64_t on_cpu_ns;       /* the ledger's, over that stretch */
+    /*
+     * Capacity-weighted time: its cycles, guest's and host's, at the rate of
+     * the TSC, which is the CPU's nominal frequency.
+     */
+    bool has_capacity;
+    struct vt_figure capacity;
+    double nominal_khz;
+};
+
+/** Exits for one reason, between two readings of the kernel's sums: the last before the window's edges. */
+struct vt_exit_figure {
+    uint32_t reason;
+    const char *name; /* static; NULL: the number has none */
+    uint64_t count, kernel_ns, user_ns;
+    uint64_t log2[VT_EXIT_BUCKETS]; /* exits by kernel_ns: 2^i and up */
+};
+
+/**
+ * What the vCPUs of a VM do together: at every instant the first line that
+ * fits.  A vCPU runs while it is on a CPU for its own or its overhead's sake; it
+ * waits while its time is stolen or stalled: kept from what it wants, whatever
+ * by.  One that is absent, or was idle all the window, is not counted among "the
+ * rest"; a paused one counts there like an idle one.
+ */
+enum vt_joint {
+    VT_JOINT_LOST,               /* unknown of at least one */
+    VT_JOINT_HAZARD,             /* concurrency hazard: some run while some wait */
+    VT_JOINT_FULL_RUN,           /* all run */
+    VT_JOINT_PARTIAL_RUN,        /* some run, the rest is idle */
+    VT_JOINT_FULL_CONTENTION,    /* all wait */
+    VT_JOINT_PARTIAL_CONTENTION, /* some wait, none runs, the rest is idle */
+    VT_JOINT_PAUSED,             /* none runs or waits, at least one is paused */
+    VT_JOINT_BLOCKED,            /* none has demand: all are idle */
+    VT_JOINT_ABSENT,             /* there is no vCPU */
+    VT_NR_JOINTS
+};
+
+struct vt_joint_figures {
+    bool known; /* false: recorded without slices, so that only sums are known and no instants */
+    struct vt_figure state[VT_NR_JOINTS];
+    int64_t residual_ns; /* window - sum of them: what pieces of a vCPU's time leave out or cover twice */
+};
+
+struct vt_vcpu_figures {
+    struct vt_vcpu vcpu;
+    uint64_t window_ns;
+    int64_t residual_ns;        /* window - sum of states built from slices */
+    int64_t ledger_residual_ns; /* sum over states of |slices - kernel's integrals|, over the stretch both
+                                   cover */
+    struct vt_account account;
+    uint64_t blocked_by[VT_NR_CAUSES]; /* of BLOCKED, by enum vt_off_cause; NONE: not told */
+    uint64_t switches, migrations, exits, user_exits, halts;
+    uint64_t desync; /* edges refused */
+    uint64_t first_cpu, last_cpu;
+    /*
+     * Changes of CPU between slices that follow each other in the window.
+     * `migrations` counts the scheduler's moves, of which one wait may have several.
+     */
+    bool has_hops; /* false: recorded without slices */
+    uint64_t hops[VT_NR_HOPS];
+    /*
+     * On CPU while a sibling hardware thread of its core ran another vCPU of this
+     * recording.  What else ran there is not recorded, so that it may be all its
+     * time on CPU: that is the bound.
+     */
+    bool has_siblings; /* a CPU of the host has; else nothing is told */
+    struct vt_figure sibling_busy;
+    uint64_t proc_run_ns, proc_run_delay_ns; /* schedstat's growth over the checkpoints in the window */
+    uint64_t on_cpu_ns, run_delay_ns;        /* ours over that same stretch */
+    enum vt_state now;                       /* at the window's end */
+    struct vt_counter_set counters;
+    size_t nr_exits; /* by kernel and user time, the most first */
+    struct vt_exit_figure *exits_by;
+};
+
+/** What the guest believed between two marks, and what was true. */
+struct vt_belief {
+    uint32_t have;   /* enum vtg_have */
+    uint64_t tsc_ns; /* by TSC, at the frequency the guest was told */
+    uint64_t kvmclock_ns, tick_clock_ns, charged_ns, steal_ns, monotonic_ns, cputime_ns;
+    uint64_t ticks, ticks_expected; /* expected: true elapsed / tick period */
+};
+
+struct vt_undilated {
+    bool known;
+    uint64_t low_ns, high_ns;
+    uint64_t outer_ns;       /* of low_ns: so much may be this host's own steal, and not the guest's work */
+    const char *assumptions; /* static text */
+};
+
+struct vt_benchmark {
+    char name[VTG_NAME_LEN + 1];
+    uint32_t vcpu_index;
+    struct vt_window window; /* true begin and end on the host's clock */
+    struct vt_figure elapsed;
+    struct vt_belief believed;
+    struct vt_account truth; /* of the vCPUs with demand, mark to mark */
+    struct vt_undilated undilated;
+    int64_t residual_ns;
+    uint64_t gap_sum_ns, gap_count, gap_threshold_ns; /* of the gap workload, else 0 */
+    uint64_t work_done;
+    bool from_host_process; /* a bare run: believed only */
+};
+
+/** How guest TSC was mapped to host time for one vCPU, or why not. */
+struct vt_clock_report {
+    uint32_t vcpu_index;
+    const char *method; /* static: "kvm-offset", "identity", "none" */
+    uint64_t bound_ns;
+    double guest_tsc_khz;
+    uint64_t violations; /* records that contradict causality */
+    const char *reason;  /* static; why a better method was refused */
+};
+
+/** A thread of the VM that is no vCPU, in the window. */
+struct vt_helper_figures {
+    struct vt_helper row;
+    struct vt_figure on_cpu;  /* not in the VM's account: beside it */
+    struct vt_figure waited;  /* for a CPU */
+    struct vt_figure blocked; /* waiting for anything else */
+};
+
+struct vt_guest {
+    struct vt_vm vm;
+    struct vt_account account; /* sum over its vCPUs in the window */
+    struct vt_joint_figures joint;
+    struct vt_belief perceived; /* first to last clock record in the window */
+    size_t nr_vcpus, nr_benchmarks, nr_clocks;
+    struct vt_vcpu_figures *vcpus;
+    struct vt_benchmark *benchmarks;
+    struct vt_clock_report *clocks;
+    size_t nr_helpers; /* by CPU time, the most first */
+    struct vt_helper_figures *helpers;
+};
+
+enum vt_culprit_kind {
+    VT_CULPRIT_VM,         /* another VM's vCPU */
+    VT_CULPRIT_OWN,        /* another vCPU of the same VM */
+    VT_CULPRIT_QUOTA,      /* a CPU quota held it */
+    VT_CULPRIT_IDLE_CPU,   /* nobody: the CPU was idle, and not yet given to it */
+    VT_CULPRIT_VM_HELPER,  /* a thread of another VM that is no vCPU */
+    VT_CULPRIT_OWN_HELPER, /* a thread of its own VM that is no vCPU */
+    VT_CULPRIT_PROCESS,    /* a process of this host */
+    VT_CULPRIT_KTHREAD,    /* a kernel thread */
+    VT_CULPRIT_IRQ,        /* interrupts, inside its time on CPU */
+    VT_CULPRIT_HOST,       /* not seen who: nothing recorded tells */
+    VT_NR_CULPRIT_KINDS
+};
+
+struct vt_blame {
+    char victim[VT_VM_NAME_LEN];
+    char culprit[VT_VM_NAME_LEN]; /* VM's name, a thread's comm, or a word for the kind */
+    enum vt_culprit_kind kind;
+    uint64_t ns; /* victim-nanoseconds */
+};
+
+/**
+ * Occupancy of a physical CPU: vCPUs all the time, others only while a vCPU
+ * waited there.  These and unwatched_ns sum to the window, unless stays
+ * overlap: then the recording says twice who had the CPU.
+ */
+struct vt_cpu_figures {
+    uint32_t cpu;
+    uint64_t vcpu_ns, helper_ns, process_ns, kthread_ns, idle_ns;
+    uint64_t unwatched_ns; /* nobody waited, no vCPU ran: not recorded who did */
+    uint64_t overlap_ns;   /* 0, or the books are wrong */
+};
+
+struct vt_snapshot {
+    struct vt_window window;
+    bool cut_off; /* the recording did not end by itself */
+    struct vt_host host;
+    uint64_t lost[VT_NR_LOST_REASONS];
+    struct vt_observer observer; /* growth over the recording */
+    size_t nr_guests, nr_blame, nr_cpus;
+    size_t nr_hidden; /* VMs that are not host.only: debtors, but not guests[] */
+    size_t nr_counter_events;
+    struct vt_counter_event *counter_events; /* what was tried, and which vCPU's failed */
+    struct vt_guest *guests;
+    struct vt_blame *blame;
+    struct vt_cpu_figures *cpus;
+};
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "store/db.h"
+
+#include <errno.h>
+
+#include "base/counter.h"
+#include "base/exits.h"
+#include "base/state.h"
+#include "schema.sql.h"
+
+/* What the numbers in the columns mean, for whoever reads with plain SQL. */
+static const struct {
+    const char *kind;
+    int value;
+    const char *name, *meaning;
+} codes[] = {
+    { "vm", VT_VM_KVM, "KVM", "a KVM guest" },
+    { "vm", VT_VM_TCG, "TCG", "an emulated guest" },
+    { "vm", VT_VM_UML, "UML", "User Mode Linux" },
+    { "vm", VT_VM_CGROUP, "CGROUP", "a container" },
+    { "occupant", VT_OCCUPANT_IDLE, "IDLE", "nobody: the CPU was idle" },
+    { "occupant", VT_OCCUPANT_TASK, "TASK", "a thread of a process" },
+    { "occupant", VT_OCCUPANT_KTHREAD, "KTHREAD", "a kernel thread" },
+    { "loss", VT_LOST_RING_FULL, "RING_FULL", "slices or occupancies dropped: the ring buffer was full" },
+    { "loss", VT_LOST_NO_SLOT, "NO_SLOT", "more vCPUs than the ledger has slots" },
+    { "loss", VT_LOST_NO_STORAGE, "NO_STORAGE", "task storage could not be had" },
+    { "loss", VT_LOST_RECURSION, "RECURSION", "events missed while a BPF program ran" },
+    { "loss", VT_LOST_AGENT, "AGENT", "guest frames dropped: bad, or over the rate limit" },
+    { "loss", VT_LOST_STORE, "STORE", "slices dropped: the recording could not be written" },
+    { "desync", VT_DESYNC_IN_NO_WAKE, "in_no_wake", "switched in while blocked, no wake-up was seen" },
+    { "desync", VT_DESYNC_IN_ON_CPU, "in_on_cpu", "switched in while on a CPU" },
+    { "desync", VT_DESYNC_OUT_OFF_CPU, "out_off_cpu", "switched out while not on a CPU" },
+    { "desync", VT_DESYNC_OUT_GUEST, "out_guest", "switched out in guest mode: an exit was missed" },
+    { "desync", VT_DESYNC_MODE, "mode", "entry, exit or KVM_RUN edge in the wrong mode" },
+    { "desync", VT_DESYNC_BACKWARDS, "backwards", "the host's clock went backwards between two edges" },
+    { "side", VT_SIDE_BOTH, "both", "guest and host are not told apart" },
+    { "side", VT_SIDE_GUEST, "guest", "counted in guest mode" },
+    { "side", VT_SIDE_HOST, "host", "counted in the kernel and the monitor" },
+    { "guest", VTG_KIND_PAYLOAD, "PAYLOAD", "vtime's own payload" },
+    { "guest", VTG_KIND_BARE, "BARE", "the payload's work as a process of the host" },
+    { "guest", VTG_KIND_LINUX, "LINUX", "Linux with vtime-agent" },
+    { "mark", VTG_MARK_BEGIN, "BEGIN", "a benchmark begins" },
+    { "mark", VTG_MARK_END, "END", "a benchmark ends" },
+    { "mark", VTG_MARK_POINT, "POINT", "an instant" },
+    { "have", VTG_HAVE_TSC, "TSC", "tsc_before and tsc_after are valid" },
+    { "have", VTG_HAVE_KVMCLOCK, "KVMCLOCK", "kvmclock_ns is valid" },
+    { "have", VTG_HAVE_STEAL, "STEAL", "steal_ns is valid" },
+    { "have", VTG_HAVE_TICKS, "TICKS", "ticks is valid" },
+    { "have", VTG_HAVE_CHARGED, "CHARGED", "charged_ns is valid" },
+    { "have", VTG_HAVE_MONOTONIC, "MONOTONIC", "monotonic_ns is valid" },
+    { "have", VTG_HAVE_CPUTIME, "CPUTIME", "cputime_ns is valid" },
+};
+
+static int insert_code(struct vt_store *store, sqlite3_stmt *stmt, const char *kind, int value,
+                       const char *name, const char *meaning, struct vt_err *err)
+{
+    int rc = sqlite3_bind_text(stmt, 1, kind, -1, SQLITE_STATIC);
+    rc = rc ? rc : sqlite3_bind_int(stmt, 2, value);
+    rc = rc ? rc : sqlite3_bind_text(stmt, 3, name, -1, SQLITE_STATIC);
+    rc = rc ? rc : sqlite3_bind_text(stmt, 4, meaning, -1, SQLITE_STATIC);
+    if (rc != SQLITE_OK)
+        return vt_db_fail(store, rc, "write", err);
+    const int r = vt_db_step(store, stmt, err);
+    sqlite3_reset(stmt);
+    return r;
+}
+
+static int insert_exit_codes(struct vt_store *store, sqlite3_stmt *stmt, int reason, struct vt_err *err)
+{
+    const char *vmx = vt_exit_name(VT_ISA_VMX, (uint32_t)reason);
+    const char *svm = vt_exit_name(VT_ISA_SVM, (uint32_t)reason);
+    int r = vmx ? insert_code(store, stmt, "exit-vmx", reason, vmx, "the guest left, VMX", err) : 0;
+    if (r == 0 && svm)
+        r = insert_code(store, stmt, "exit-svm", reason, svm, "the guest left, SVM", err);
+    return r;
+}
+
+static int insert_codes(struct vt_store *store, struct vt_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int r = vt_db_prepare(store, "INSERT INTO code VALUES (?1, ?2, ?3, ?4)", &stmt, err);
+    for (int i = 0; i < VT_NR_STATES && r == 0; i++)
+        r = insert_code(store, stmt, "state", i, vt_states[i].name, vt_states[i].meaning, err);
+    for (int i = 0; i < VT_NR_COUNTERS && r == 0; i++)
+        r = insert_code(store, stmt, "counter", i, vt_counters[i].name, vt_counters[i].meaning, err);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]) && r == 0; i++)
+        r = insert_code(store, stmt, codes[i].kind, codes[i].value, codes[i].name, codes[i].meaning, err);
+    for (int i = 0; i < VT_EXIT_REASONS && r == 0; i++)
+        r = insert_exit_codes(store, stmt, i, err);
+    sqlite3_finalize(stmt);
+    return r;
+}
+
+static int set_pragma(struct vt_store *store, const char *name, int value, struct vt_err *err)
+{
+    char *sql = sqlite3_mprintf("PRAGMA %s = %d", name, value);
+    const int r = sql ? vt_db_exec(store, sql, err) : vt_fail(err, ENOMEM, "out of memory");
+    sqlite3_free(sql);
+    return r;
+}
+
+int vt_schema_create(struct vt_store *store, struct vt_err *err)
+{
+    int r = vt_db_exec(store, "BEGIN IMMEDIATE", err);
+    if (r == 0)
+        r = vt_db_exec(store, vt_schema_sql, err);
+    if (r == 0)
+        r = insert_codes(store, err);
+    if (r == 0)
+        r = set_pragma(store, "application_id", VT_STORE_APPLICATION_ID, err);
+    if (r == 0)
+        r = set_pragma(store, "user_version", VT_STORE_VERSION, err);
+    if (r == 0)
+        r = vt_db_exec(store, "COMMIT", err);
+    return r;
+}
+
+static int check_version(struct vt_store *store, struct vt_err *err)
+{
+    int64_t id = 0, version = 0;
+    int r = vt_db_integer(store, "PRAGMA application_id", &id, err);
+    if (r == 0)
+        r = vt_db_integer(store, "PRAGMA user_version", &version, err);
+    if (r < 0)
+        return r;
+    if (id != VT_STORE_APPLICATION_ID)
+        return vt_fail(err, EUCLEAN, "%s is not a vtime recording", store->path);
+    if (version > VT_STORE_VERSION)
+        return vt_fail(err, ENOTSUP,
+                       "%s was written by a newer vtime (schema %lld, this one reads %d); update vtime",
+                       store->path, (long long)version, VT_STORE_VERSION);
+    if (version > 0 && version < VT_STORE_VERSION)
+        return vt_fail(
+            err, ENOTSUP,
+            "%s was written by an older vtime (schema %lld, this one reads %d): read it with that one",
+            store->path, (long long)version, VT_STORE_VERSION);
+    if (version < VT_STORE_VERSION)
+        return vt_fail(err, EUCLEAN, "%s is damaged: it has no schema %d", store->path, VT_STORE_VERSION);
+    return 0;
+}
+
+/* Every table of the model must be in the file, with the same words: no view, trigger or column of another's.
+ */
+static int compare_tables(struct vt_store *store, struct vt_store *model, struct vt_err *err)
+{
+    static const char list[] = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND "
+                               "name NOT LIKE 'sqlite_%' AND type = 'table'";
+    static const char find[] = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
+    sqlite3_stmt *wanted = NULL, *found = NULL;
+    int r = vt_db_prepare(model, list, &wanted, err);
+    if (r == 0)
+        r = vt_db_prepare(store, find, &found, err);
+    while (r == 0 && (r = vt_db_step(model, wanted, err)) == 1) {
+        sqlite3_bind_value(found, 1, sqlite3_column_value(wanted, 0));
+        sqlite3_bind_value(found, 2, sqlite3_column_value(wanted, 1));
+        r = vt_db_step(store, found, err);
+        if (r == 0)
+            r = vt_fail(err, EUCLEAN, "%s is damaged: its table %s is missing or another", store->path,
+                        (const char *)sqlite3_column_text(wanted, 0));
+        else if (r == 1)
+            r = 0;
+        sqlite3_reset(found);
+    }
+    sqlite3_finalize(wanted);
+    sqlite3_finalize(found);
+    return r;
+}
+
+int vt_schema_check(struct vt_store *store, struct vt_err *err)
+{
+    struct vt_store model = { .path = store->path };
+    int r = check_version(store, err);
+    if (r < 0)
+        return r;
+    if (sqlite3_open_v2(":memory:", &model.db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+        r = vt_fail(err, ENOMEM, "out of memory");
+    if (r == 0)
+        r = vt_db_exec(&model, vt_schema_sql, err);
+    if (r == 0)
+        r = compare_tables(store, &model, err);
+    sqlite3_close(model.db);
+    return r;
+}
