@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Benchmarks: what the guest believed between two of its marks, what was true
+ * on the host's clock, and what it would have taken undisturbed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/escape.h"
+#include "base/state.h"
+#include "correlator/guestclock.h"
+#include "correlator/internal.h"
+
+/* Of one VM in one snapshot, the newest: a guest may send marks without end. */
+#define MAX_BENCHMARKS 1024u
+#define MAX_CLOCKS     512u
+#define MAX_EXITS      4096u /* of one vCPU, to learn what an exit costs */
+
+/*
+ * What being held costs beyond the wait itself; assumptions, printed.
+ *
+ * To be held is an exit to the host and an entry from it that would not have
+ * been, or longer ones than would have been (the host's own tick that ended the
+ * slice is due anyway); caches and translations are cold after it.  And a held
+ * guest takes more timer ticks than it would have taken alone: one is pending at
+ * each resumption, an exit of its own.
+ *
+ * How long an exit takes here, there and back, is known from the guest's own
+ * records: twice the way from its reading of the TSC to the monitor's serving of
+ * the record (the lowest tenth of them: an exit that nothing disturbed).
+ */
+#define TICK_LEAST     6u /* an extra tick, in eighths of an exit */
+#define TICK_MOST      10u
+#define RESUME_LEAST   5u /* a resumption, in eighths of an exit */
+#define RESUME_MOST    11u
+#define EXIT_MAX_NS    UINT64_C(80000) /* also where it is not known */
+#define COLD_CACHES_NS UINT64_C(10000)
+
+/* /proc/stat counts in units of 1 / USER_HZ: that much may be missing in its growth. */
+#define STEAL_UNIT_NS 10000000u
+
+static const char assumptions[] =
+    "same frequency and host load; the work itself does not depend on timing; every idle stretch absorbs the "
+    "delays before it, or none of them; each timer tick taken beyond those due undisturbed cost 0.75 to 1.25 "
+    "exits to the host, each resumption 0.6 to 1.4, and up to 10 us for cold caches; all of this host's own "
+    "steal in the window may have hit it; time of unknown state may have been delay";
+
+/* Of an exit to the host, there and back. */
+struct exit_cost {
+    bool worked_out;
+    uint64_t least_ns, most_ns;
+};
+
+struct bench_pass {
+    const struct vt_correlator *c;
+    const struct vt_machine *m;
+    const struct vt_clockmap *map;
+    struct vt_vcpu_clock *clocks;
+    size_t nr_clocks, room_clocks;
+    struct exit_cost *exits; /* by clock */
+    struct vt_window window;
+    bool bare;
+};
+
+/* ---- believed ---- */
+
+static uint64_t scaled(uint64_t a, uint64_t b)
+{
+    unsigned __int128 v = (unsigned __int128)a * b;
+    return v > UINT64_MAX ? UINT64_MAX : (uint64_t)v;
+}
+
+/* A clock that went backwards is not had. */
+static uint64_t growth(uint64_t from, uint64_t to, uint32_t bit, uint32_t *have)
+{
+    if (!(*have & bit))
+        return 0;
+    if (to < from) {
+        *have &= ~bit;
+        return 0;
+    }
+    return to - from;
+}
+
+static void believe(struct vt_belief *b, const struct vt_vcpu_clock *clock, const struct vtg_clocks *from,
+                    const struct vtg_clocks *to, uint64_t true_ns)
+{
+    *b = (struct vt_belief){ .have = from->have & to->have };
+    uint64_t ticks = growth(from->tsc_after, to->tsc_before, VTG_HAVE_TSC, &b->have);
+    if (b->have & VTG_HAVE_TSC && !vt_vcpu_clock_length_ns(clock, from, ticks, &b->tsc_ns))
+        b->have &= ~(uint32_t)VTG_HAVE_TSC;
+    b->kvmclock_ns = growth(from->kvmclock_ns, to->kvmclock_ns, VTG_HAVE_KVMCLOCK, &b->have);
+    b->steal_ns = growth(from->steal_ns, to->steal_ns, VTG_HAVE_STEAL, &b->have);
+    b->ticks = growth(from->ticks, to->ticks, VTG_HAVE_TICKS, &b->have);
+    b->charged_ns = growth(from->charged_ns, to->charged_ns, VTG_HAVE_CHARGED, &b->have);
+    b->monotonic_ns = growth(from->monotonic_ns, to->monotonic_ns, VTG_HAVE_MONOTONIC, &b->have);
+    b->cputime_ns = growth(from->cputime_ns, to->cputime_ns, VTG_HAVE_CPUTIME, &b->have);
+    if (b->have & VTG_HAVE_TICKS) {
+        b->tick_clock_ns = scaled(b->ticks, to->tick_ns);
+        b->ticks_expected = to->tick_ns ? true_ns / to->tick_ns : 0;
+    }
+}
+
+/* ---- undilated ---- */
+
+/* Stretches of delay of the vCPUs with demand, as edges: +1 begins, -1 ends. */
+struct edge {
+    uint64_t at;
+    int step;
+};
+
+struct delays {
+    struct edge *edge;
+    size_t nr_edge, room_edge;
+    uint64_t sum;        /* all delay */
+    uint64_t since_idle; /* of it after the last idle stretch */
+    uint64_t lost;
+    int error;
+};
+
+static void put_delay(struct delays *d, uint64_t from, uint64_t to)
+{
+    const struct edge both[2] = { { from, 1 }, { to, -1 } };
+    for (unsigned int i = 0; i < 2 && !d->error; i++) {
+        d->error = vt_grow((void **)&d->edge, &d->room_edge, d->nr_edge, sizeof(*d->edge));
+        if (!d->error)
+            d->edge[d->nr_edge++] = both[i];
+    }
+    d->sum += to - from;
+    d->since_idle += to - from;
+}
+
+static void delay_piece(void *context, const struct vt_piece *p)
+{
+    struct delays *d = context;
+    if (p->on_cpu) {
+        if (p->split[VT_ON_POLL])
+            d->since_idle = 0;
+        d->lost += p->split[VT_ON_LOST];
+        return;
+    }
+    switch (vt_states[p->state].class) {
+    case VT_CLASS_STOLEN:
+    case VT_CLASS_STALLED:
+    case VT_CLASS_PAUSED:
+        put_delay(d, p->from, p->to);
+        break;
+    case VT_CLASS_IDLE:
+        d->since_idle = 0;
+        break;
+    case VT_CLASS_UNKNOWN:
+        d->lost += p->to - p->from;
+        break;
+    default:
+        break;
+    }
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct edge *x = a, *y = b;
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    return x->step - y->step; /* ends first: neighbours do not overlap */
+}
+
+/* Time in which any, and in which all of n vCPUs were delayed. */
+static void overlap(struct delays *d, int n, uint64_t *ret_any, uint64_t *ret_all)
+{
+    int depth = 0;
+    uint64_t any = 0, all = 0;
+    if (d->nr_edge)
+        qsort(d->edge, d->nr_edge, sizeof(*d->edge), by_time);
+    for (size_t i = 0; i < d->nr_edge; i++) {
+        uint64_t step = i ? d->edge[i].at - d->edge[i - 1].at : 0;
+        if (depth > 0)
+            any += step;
+        if (depth == n)
+            all += step;
+        depth += d->edge[i].step;
+    }
+    *ret_any = any;
+    *ret_all = all;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/*
+ * At most this much of the host's own steal fell into the window.  A kernel
+ * accounts it at its next tick; where it was not seen to, it may be missing.
+ */
+static uint64_t outer_steal(const struct vt_correlator *c, struct vt_window w)
+{
+    uint64_t before = 0, after = 0, missing = c->host.tick_ns;
+    for (size_t i = 0; i < c->nr_observers; i++) {
+        const struct vt_observer *o = &c->observers[i];
+        if (o->at.v <= w.from.v)
+            before = o->host_steal_ns;
+        after = o->host_steal_ns;
+        if (o->at.v >= w.to.v + c->host.tick_ns) {
+            missing = 0;
+            break;
+        }
+    }
+    return less(after, before) + (c->host.hypervisor[0] && c->nr_observers ? missing + STEAL_UNIT_NS : 0);
+}
+
+/* What the guest's CPU time holds that it would not have used undisturbed: between the two. */
+struct excess {
+    uint64_t least, most;
+};
+
+static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, uint64_t most, uint64_t least,
+                     struct excess x)
+{
+    u->known = true;
+    u->assumptions = assumptions;
+    u->low_ns = less(less(elapsed->ns, most), x.most + elapsed->bound_ns);
+    u->high_ns = less(elapsed->ns, least + x.least) + elapsed->bound_ns;
+}
+
+/* ---- true ---- */
+
+/* Is this life one of those whose time the benchmark's truth is? */
+static bool takes_part(const struct bench_pass *p, const struct vt_life *life, const struct vt_benchmark *b,
+                       bool by_demand, struct vt_sums *sums)
+{
+    if (life->row.vm != p->m->row.id)
+        return false;
+    *sums = (struct vt_sums){ .window_ns = b->elapsed.ns };
+    vt_walk(p->c, life, b->window, vt_sums_add_piece, sums, NULL);
+    return by_demand ? vt_sums_has_demand(sums, b->elapsed.ns) : life->row.index == b->vcpu_index;
+}
+
+static const struct vt_vcpu_clock *clock_of(const struct bench_pass *p, uint32_t index)
+{
+    for (size_t i = 0; i < p->nr_clocks; i++)
+        if (p->clocks[i].index == index)
+            return &p->clocks[i];
+    return NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static bool tells_exit(const struct bench_pass *p, const struct vt_sample *s, uint32_t index)
+{
+    return s->clocks.vcpu == index && s->host_tsc.v && s->host.v >= p->window.from.v &&
+           s->host.v <= p->window.to.v;
+}
+
+static int measure_exits(const struct bench_pass *p, const struct vt_vcpu_clock *clock, struct exit_cost *ret)
+{
+    size_t total = 0, seen = 0, n = 0;
+    for (size_t i = 0; i < p->m->nr_samples; i++)
+        total += tells_exit(p, &p->m->samples[i], clock->index);
+    const size_t every = total / MAX_EXITS + 1;
+    uint64_t *delay = calloc(total / every + 1, sizeof(*delay));
+    if (!delay)
+        return -ENOMEM;
+    for (size_t i = 0; i < p->m->nr_samples; i++) {
+        const struct vt_sample *s = &p->m->samples[i];
+        const guest_tsc read = { s->clocks.tsc_after };
+        host_ns at;
+        uint64_t bound;
+        if (!tells_exit(p, s, clock->index) || seen++ % every ||
+            vt_vcpu_clock_to_ns(clock, read, s->host, &at, &bound))
+            continue;
+        delay[n++] = less(s->host.v, at.v);
+    }
+    qsort(delay, n, sizeof(*delay), by_value);
+    *ret = (struct exit_cost){ .worked_out = true, .most_ns = EXIT_MAX_NS };
+    if (n)
+        ret->least_ns = ret->most_ns = vt_min(2 * delay[n / 10], EXIT_MAX_NS);
+    free(delay);
+    return 0;
+}
+
+/* Once for each vCPU, however many benchmarks the guest says it ran. */
+static int exit_cost(const struct bench_pass *p, const struct vt_benchmark *b, struct exit_cost *ret)
+{
+    const struct vt_vcpu_clock *clock = clock_of(p, b->vcpu_index);
+    struct exit_cost *known = &p->exits[clock - p->clocks];
+    int r = known->worked_out ? 0 : measure_exits(p, clock, known);
+    *ret = *known;
+    return r;
+}
+
+/*
+ * Ticks beyond those due in the time it would have taken alone: at most one a
+ * resumption, for a guest that counts them; else that many are possible.
+ */
+static struct excess held_excess(const struct vt_benchmark *b, uint64_t delay_ns, uint64_t resumptions,
+                                 const struct exit_cost *exit)
+{
+    uint64_t least = 0, most = resumptions;
+    if (b->believed.have & VTG_HAVE_TICKS && b->believed.ticks_expected && b->elapsed.ns) {
+        uint64_t due = (uint64_t)((unsigned __int128)b->believed.ticks_expected *
+                                  less(b->elapsed.ns, delay_ns) / b->elapsed.ns);
+        least = most = vt_min(less(b->believed.ticks, due), resumptions);
+    }
+    return (struct excess){
+        .least = (least * TICK_LEAST + resumptions * RESUME_LEAST) * exit->least_ns / 8,
+        .most =
+            (most * TICK_MOST + resumptions * RESUME_MOST) * exit->most_ns / 8 + resumptions * COLD_CACHES_NS,
+    };
+}
+
+static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint64_t edge_ns)
+{
+    struct vt_sums all = { 0 }, sums;
+    struct delays d = { 0 };
+    uint64_t any = 0, every = 0;
+    int n = 0;
+    size_t from, to;
+    vt_lives_around(p->c, p->m, &from, &to);
+    for (int by_demand = 1; by_demand >= 0 && n == 0; by_demand--) {
+        for (size_t i = from; i < to; i++) {
+            const struct vt_life *life = &p->c->lives[i];
+            if (!takes_part(p, life, b, by_demand, &sums))
+                continue;
+            vt_sums_blur_edge(&sums, p->c, life, b->window.from, edge_ns);
+            vt_sums_blur_edge(&sums, p->c, life, b->window.to, edge_ns);
+            vt_sums_add(&all, &sums);
+            d.since_idle = 0;
+            vt_walk(p->c, life, b->window, delay_piece, &d, NULL);
+            n++;
+        }
+    }
+    vt_account_fill(&b->truth, &all, b->elapsed.ns, &p->c->host,
+                    b->elapsed.accuracy == VT_ESTIMATED || vt_is_pro_rated(&p->c->host, b->window));
+    b->residual_ns = vt_sums_residual(&all);
+    overlap(&d, n, &any, &every);
+    free(d.edge);
+    struct exit_cost exit;
+    if (!d.error)
+        d.error = exit_cost(p, b, &exit);
+    if (d.error || n == 0)
+        return d.error;
+    if (p->c->host.ledger_only) {
+        b->undilated.assumptions = "recorded without slices: when it was held is not known";
+        return 0;
+    }
+    struct excess x = held_excess(b, d.sum, all.resumptions, &exit);
+    if (n > 1)
+        x.least = 0; /* several vCPUs may have paid at the same time */
+    b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
+    x.most += d.lost + b->undilated.outer_ns;
+    undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
+    return 0;
+}
+
+/* ---- one benchmark ---- */
+
+/*
+ * From when to when on the host's clock: by the clock map; for a host process
+ * by its own CLOCK_MONOTONIC; else by when the host had the marks, which is an
+ * estimate.  False: the marks contradict each other.
+ */
+static bool place(const struct bench_pass *p, const struct vt_vcpu_clock *clock, const struct vt_mark *begin,
+                  const struct vt_mark *end, struct vt_benchmark *b, uint64_t *ret_edge)
+{
+    const struct vtg_clocks *from = &begin->sample.clocks, *to = &end->sample.clocks;
+    const guest_tsc first = { from->tsc_after }, last = { to->tsc_before };
+    uint64_t bound[2] = { 0 };
+    b->elapsed.accuracy = VT_BOUNDED;
+    if (p->bare && from->have & to->have & VTG_HAVE_MONOTONIC) {
+        b->window.from.v = from->monotonic_ns;
+        b->window.to.v = to->monotonic_ns;
+        b->elapsed.accuracy = VT_EXACT;
+    } else if (!(from->have & to->have & VTG_HAVE_TSC) ||
+               vt_vcpu_clock_to_ns(clock, first, begin->sample.host, &b->window.from, &bound[0]) ||
+               vt_vcpu_clock_to_ns(clock, last, end->sample.host, &b->window.to, &bound[1])) {
+        b->window.from = begin->sample.host;
+        b->window.to = end->sample.host;
+        b->elapsed.accuracy = VT_ESTIMATED;
+    }
+    if (b->window.from.v >= b->window.to.v)
+        return false;
+    b->elapsed.ns = b->window.to.v - b->window.from.v;
+    b->elapsed.bound_ns = bound[0] + bound[1];
+    *ret_edge = vt_max(bound[0], bound[1]);
+    return true;
+}
+
+/* What the gap workload said last before its next begin mark. */
+static void fill_gaps(const struct bench_pass *p, const struct vt_vcpu_clock *clock,
+                      const struct vt_mark *begin, const struct vt_mark *end, const struct vt_mark *next,
+                      struct vt_benchmark *b)
+{
+    const struct vt_gap_sum *found = NULL;
+    for (size_t i = 0; i < p->m->nr_gaps; i++) {
+        const struct vt_gap_sum *g = &p->m->gaps[i];
+        if (g->vcpu == b->vcpu_index && g->host.v >= begin->sample.host.v &&
+            (!next || g->host.v < next->sample.host.v))
+            found = g;
+    }
+    if (!found)
+        return;
+    uint64_t sum, threshold;
+    const struct vtg_clocks *by = &end->sample.clocks;
+    if (!vt_vcpu_clock_length_ns(clock, by, found->sum, &sum) ||
+        !vt_vcpu_clock_length_ns(clock, by, found->threshold, &threshold))
+        return;
+    b->gap_sum_ns = sum;
+    b->gap_threshold_ns = threshold;
+    b->gap_count = found->count;
+}
+
+static const struct vt_mark *next_begin(const struct vt_machine *m, size_t end)
+{
+    for (size_t i = end + 1; i < m->nr_marks; i++)
+        if (m->marks[i].kind == VTG_MARK_BEGIN &&
+            m->marks[i].sample.clocks.vcpu == m->marks[end].sample.clocks.vcpu)
+            return &m->marks[i];
+    return NULL;
+}
+
+/* The BEGIN that this END closes: the newest of its vCPU and id since the last such END. */
+static const struct vt_mark *begin_of(const struct vt_machine *m, size_t end)
+{
+    const struct vt_mark *e = &m->marks[end];
+    for (size_t i = end; i-- > 0;) {
+        const struct vt_mark *mark = &m->marks[i];
+        if (mark->id != e->id || mark->sample.clocks.vcpu != e->sample.clocks.vcpu)
+            continue;
+        return mark->kind == VTG_MARK_BEGIN ? mark : NULL;
+    }
+    return NULL;
+}
+
+/* 1: filled; 0: not a benchmark; or -ENOMEM. */
+static int fill_one(const struct bench_pass *p, size_t end_index, struct vt_benchmark *b)
+{
+    const struct vt_mark *end = &p->m->marks[end_index], *begin = begin_of(p->m, end_index);
+    uint64_t edge_ns;
+    if (!begin)
+        return 0;
+    const struct vt_vcpu_clock *clock = clock_of(p, end->sample.clocks.vcpu);
+    if (!clock)
+        return 0;
+    *b = (struct vt_benchmark){ .vcpu_index = end->sample.clocks.vcpu, .from_host_process = p->bare };
+    if (!place(p, clock, begin, end, b, &edge_ns))
+        return 0;
+    vt_name_clean(b->name, sizeof(b->name), begin->name, sizeof(begin->name));
+    believe(&b->believed, clock, &begin->sample.clocks, &end->sample.clocks, b->elapsed.ns);
+    b->work_done = less(end->sample.clocks.work_done, begin->sample.clocks.work_done);
+    fill_gaps(p, clock, begin, end, next_begin(p->m, end_index), b);
+    if (p->bare)
+        return 1;
+    int r = account_true(p, b, edge_ns);
+    return r ? r : 1;
+}
+
+static int fill_benchmarks(const struct bench_pass *p, struct vt_window window, struct vt_guest *g)
+{
+    size_t room = 0;
+    for (size_t i = p->m->nr_marks; i-- > 0 && g->nr_benchmarks < MAX_BENCHMARKS;) {
+        const struct vt_mark *mark = &p->m->marks[i];
+        if (mark->kind != VTG_MARK_END || mark->sample.host.v <= window.from.v ||
+            mark->sample.host.v > window.to.v)
+            continue;
+        int r = vt_grow((void **)&g->benchmarks, &room, g->nr_benchmarks, sizeof(*g->benchmarks));
+        if (!r)
+            r = fill_one(p, i, &g->benchmarks[g->nr_benchmarks]);
+        if (r < 0)
+            return r;
+        g->nr_benchmarks += (size_t)r;
+    }
+    for (size_t i = 0; i < g->nr_benchmarks / 2; i++) { /* back into the order of time */
+        struct vt_benchmark swap = g->benchmarks[i];
+        g->benchmarks[i] = g->benchmarks[g->nr_benchmarks - 1 - i];
+        g->benchmarks[g->nr_benchmarks - 1 - i] = swap;
+    }
+    return 0;
+}
+
+/* ---- clocks and perceived time ---- */
+
+static int add_clock(struct bench_pass *p, uint32_t index, struct vt_window window)
+{
+    if (clock_of(p, index) || p->nr_clocks >= MAX_CLOCKS)
+        return 0;
+    int r = vt_grow((void **)&p->clocks, &p->room_clocks, p->nr_clocks, sizeof(*p->clocks));
+    if (r)
+        return r;
+    struct vt_vcpu_clock *clock = &p->clocks[p->nr_clocks++];
+    *clock = (struct vt_vcpu_clock){
+        .c = p->c, .map = p->map, .vm = p->m->row.id, .index = index, .bare = p->bare
+    };
+    vt_vcpu_clock_choose(clock, p->m, window);
+    return 0;
+}
+
+static int find_clocks(struct bench_pass *p, struct vt_window window, struct vt_guest *g)
+{
+    int r = 0;
+    for (size_t i = 0; i < p->m->nr_samples && !r; i++)
+        r = add_clock(p, p->m->samples[i].clocks.vcpu, window);
+    if (r || p->nr_clocks == 0)
+        return r;
+    g->clocks = calloc(p->nr_clocks, sizeof(*g->clocks));
+    if (!g->clocks)
+        return -ENOMEM;
+    g->nr_clocks = p->nr_clocks;
+    p->exits = calloc(p->nr_clocks, sizeof(*p->exits));
+    if (!p->exits)
+        return -ENOMEM;
+    for (size_t i = 0; i < p->nr_clocks; i++)
+        g->clocks[i] = p->clocks[i].report;
+    return 0;
+}
+
+/* First to last record in the window, of the vCPU that spoke first. */
+static void perceive(const struct bench_pass *p, struct vt_window window, struct vt_guest *g)
+{
+    const struct vt_sample *first = NULL, *last = NULL;
+    for (size_t i = 0; i < p->m->nr_samples; i++) {
+        const struct vt_sample *s = &p->m->samples[i];
+        if (s->host.v < window.from.v || s->host.v > window.to.v)
+            continue;
+        if (!first)
+            first = s;
+        if (s->clocks.vcpu == first->clocks.vcpu)
+            last = s;
+    }
+    const struct vt_vcpu_clock *clock = first ? clock_of(p, first->clocks.vcpu) : NULL;
+    if (!clock || first == last)
+        return;
+    const guest_tsc from = { first->clocks.tsc_after }, to = { last->clocks.tsc_before };
+    host_ns a = first->host, b = last->host;
+    uint64_t bound;
+    if (vt_vcpu_clock_to_ns(clock, from, first->host, &a, &bound) ||
+        vt_vcpu_clock_to_ns(clock, to, last->host, &b, &bound)) {
+        a = first->host;
+        b = last->host;
+    }
+    believe(&g->perceived, clock, &first->clocks, &last->clocks, less(b.v, a.v));
+}
+
+int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, struct vt_window window,
+                  struct vt_guest *g)
+{
+    struct vt_clockmap map;
+    vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
+    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window };
+    p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
+    int r = find_clocks(&p, window, g);
+    if (!r) {
+        perceive(&p, window, g);
+        r = fill_benchmarks(&p, window, g);
+    }
+    free(p.clocks);
+    free(p.exits);
+    return r;
+}

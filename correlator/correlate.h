@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The correlator: recorded rows in, a snapshot of any window out.  Pure: no
+ * files, no clocks, no store; the same for a finished recording and for one
+ * that is still growing.
+ */
+#ifndef VT_CORRELATE_H
+#define VT_CORRELATE_H
+
+#include "base/err.h"
+#include "vt/snapshot.h"
+
+struct vt_correlator;
+
+struct vt_correlator *vt_correlator_new(void); /* NULL: out of memory */
+void vt_correlator_free(struct vt_correlator *c);
+
+/*
+ * Rows, in the order of struct vt_store_reader; the signatures fit it.
+ * 0, or -ENOMEM, or -EUCLEAN for a row that contradicts the recording.
+ */
+int vt_correlator_host(void *c, const struct vt_host *row);
+int vt_correlator_cpu(void *c, const struct vt_cpu *row); /* once for each CPU */
+int vt_correlator_vm(void *c, const struct vt_vm *row);
+int vt_correlator_vcpu(void *c, const struct vt_vcpu *row);
+int vt_correlator_tsc_epoch(void *c, const struct vt_tsc_epoch *row);
+int vt_correlator_clock_pair(void *c, const struct vt_clock_pair *row);
+int vt_correlator_loss(void *c, const struct vt_loss *row);
+int vt_correlator_observer(void *c, const struct vt_observer *row);
+int vt_correlator_occupancy(void *c, const struct vt_occupancy *row);
+int vt_correlator_move(void *c, const struct vt_vcpu_move *row);
+int vt_correlator_exits(void *c, const struct vt_exit_row *row);
+int vt_correlator_helper(void *c, const struct vt_helper *row);
+int vt_correlator_helper_time(void *c, const struct vt_helper_time *row);
+int vt_correlator_guest_record(void *c, const struct vt_guest_record *row);
+int vt_correlator_checkpoint(void *c, const struct vt_checkpoint *row);
+int vt_correlator_counter_event(void *c, const struct vt_counter_event *row);
+int vt_correlator_counter(void *c, const struct vt_counter_reading *row);
+int vt_correlator_slices(void *c, int64_t vcpu, const struct vt_slice *slices, size_t n);
+
+/** Drops slices and rows that end before `before`: bounded memory for live views. */
+void vt_correlator_forget(struct vt_correlator *c, host_ns before);
+
+/** The stretch that the rows so far can tell about. from >= to: nothing yet. */
+struct vt_window vt_correlator_extent(const struct vt_correlator *c);
+
+/**
+ * Accounts for window (NULL: the whole extent). Returns NULL and fills err if
+ * there is nothing to tell. Free with vt_snapshot_free().
+ */
+struct vt_snapshot *vt_correlate(const struct vt_correlator *c, const struct vt_window *window,
+                                 struct vt_err *err);
+/** Only the blame whose victim is this VM (and the CPUs): a fraction of the work, no guests. */
+struct vt_snapshot *vt_correlate_blame(const struct vt_correlator *c, const struct vt_window *window,
+                                       int64_t victim, struct vt_err *err);
+void vt_snapshot_free(struct vt_snapshot *snapshot);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the correlator keeps of a recording; private to this folder. */
+#ifndef VT_CORRELATOR_INTERNAL_H
+#define VT_CORRELATOR_INTERNAL_H
+
+#include "correlator/clockmap.h"
+#include "correlator/correlate.h"
+#include "correlator/slicelog.h"
+
+/** A stretch of an earlier slice that turned out to be polling. */
+struct vt_poll {
+    uint64_t from, to;
+    enum vt_on_cpu was;
+};
+
+/** Who was no vCPU and had a CPU: each once, however often he had it. */
+struct vt_occupant_id {
+    uint32_t kind, tgid; /* enum vt_occupant */
+    char comm[VT_COMM_LEN];
+};
+
+struct vt_occupants {
+    struct vt_occupant_id *id;
+    size_t nr_id, room_id;
+    uint32_t *table; /* hash: 1 + index, 0: free; a power of two, never more than half full */
+    size_t slots;
+};
+
+struct vt_stretch { /* of an occupant on a CPU */
+    uint64_t from, to;
+    uint32_t cpu, who; /* into id[] */
+};
+
+/** Readings of a life's counters, in rounds of one `at`. */
+struct vt_readings {
+    struct vt_counter_reading *rows;
+    size_t nr, room;
+    size_t newest;          /* where the newest round begins */
+    uint64_t round, stride; /* the newest's number; all others kept are multiples of stride */
+    struct vt_counter_reading last[VT_NR_COUNTERS][VT_NR_SIDES];
+};
+
+/** One life of one vCPU and all that was recorded of it. */
+struct vt_life {
+    struct vt_vcpu row;
+    uint64_t start; /* ABSENT before */
+    bool ended;     /* a slice said LAST: ABSENT after its t_end */
+    struct vt_slicelog slices;
+    struct vt_poll *polls; /* in the order of their ends */
+    size_t nr_polls, room_polls;
+    struct vt_checkpoint *checkpoints; /* by `at` */
+    size_t nr_checkpoints, room_checkpoints;
+    struct vt_vcpu_move *moves; /* by `at` */
+    size_t nr_moves, room_moves;
+    struct vt_exit_row *exits; /* of one reason by `at` */
+    size_t nr_exits, room_exits;
+    struct vt_tsc_epoch *epochs; /* by `at` */
+    size_t nr_epochs, room_epochs;
+    struct vt_readings readings;
+};
+
+/** A guest's clocks as they came: CLOCKS and MARK records. */
+struct vt_sample {
+    host_ns host;
+    host_tsc host_tsc; /* 0: no trusted relay */
+    struct vtg_clocks clocks;
+};
+
+struct vt_mark {
+    struct vt_sample sample;
+    uint32_t kind, id;
+    char name[VTG_NAME_LEN];
+};
+
+struct vt_gap_sum {
+    host_ns host;
+    uint32_t vcpu;
+    uint64_t threshold, count, sum;
+};
+
+struct vt_helper_log {
+    struct vt_helper row;
+    struct vt_helper_time *times; /* by `at`, but for the first */
+    size_t nr_times, room_times;
+};
+
+/** One VM and what its guest said. */
+struct vt_machine {
+    struct vt_vm row;
+    struct vtg_hello hello;
+    bool has_hello;
+    int64_t first_life, last_life; /* ids between which its vCPUs' are; 0: it has none */
+    bool outlived;                 /* lives of it were forgotten: without others it isn't told of */
+    struct vt_sample *samples;
+    size_t nr_samples, room_samples;
+    struct vt_mark *marks;
+    size_t nr_marks, room_marks;
+    struct vt_gap_sum *gaps;
+    size_t nr_gaps, room_gaps;
+};
+
+struct vt_correlator {
+    struct vt_host host;
+    bool has_host;
+    uint64_t forgotten;          /* nothing is told about time before */
+    struct vt_machine *machines; /* by id */
+    size_t nr_machines, room_machines;
+    struct vt_life *lives; /* by id */
+    size_t nr_lives, room_lives;
+    struct vt_clock_pair *pairs; /* by tsc */
+    size_t nr_pairs, room_pairs;
+    uint64_t bad_pairs; /* went backwards: not used */
+    struct vt_loss *losses;
+    size_t nr_losses, room_losses;
+    struct vt_observer *observers; /* by `at` */
+    size_t nr_observers, room_observers;
+    struct vt_helper_log *helpers; /* by id */
+    size_t nr_helpers, room_helpers;
+    struct vt_occupants occupants;
+    struct vt_stretch *stretches; /* in order of arrival: of one CPU by time */
+    size_t nr_stretches, room_stretches;
+    struct vt_counter_event *counter_events;
+    size_t nr_counter_events, room_counter_events;
+    struct vt_cpu *topology; /* by cpu */
+    size_t nr_topology, room_topology;
+    bool has_siblings; /* a CPU of it has */
+};
+
+/** Makes room for one more element in *array. 0 or -ENOMEM. */
+int vt_grow(void **array, size_t *room, size_t n, size_t size);
+
+/** False: host.only asks for another VM, and this one is told of as a debtor only. */
+bool vt_machine_shown(const struct vt_correlator *c, const struct vt_machine *m);
+
+struct vt_life *vt_find_life(const struct vt_correlator *c, int64_t id);
+const struct vt_machine *vt_find_machine(const struct vt_correlator *c, int64_t id);
+
+/** The machine's lives, and others' among them, are lives[*ret_from] to lives[*ret_to - 1]; m may be NULL. */
+void vt_lives_around(const struct vt_correlator *c, const struct vt_machine *m, size_t *ret_from,
+                     size_t *ret_to);
+
+/** The index of that occupant, who is added if he is new; comm is padded with zeros. 0 or -ENOMEM. */
+int vt_occupants_add(struct vt_occupants *o, const struct vt_occupant_id *id, uint32_t *ret);
+void vt_occupants_release(struct vt_occupants *o);
+
+/** The earlier stretch that s says was polling: 1, 0 if it says nothing, -EUCLEAN if it can't be. */
+int vt_poll_of(const struct vt_slice *s, struct vt_poll *ret);
+
+/** Its thread ended, by a slice or by the newest checkpoint. */
+bool vt_life_is_over(const struct vt_life *life);
+
+/** How far the life's rows tell of it without a gap. */
+uint64_t vt_life_known_to(const struct vt_life *life);
+
+static inline uint64_t vt_min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t vt_max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* ---- walk.c: the one place where rows become states ---- */
+
+#define VT_NO_CPU UINT32_MAX
+
+extern const enum vt_state vt_on_cpu_state[VT_NR_ON_CPU];
+
+/**
+ * One stretch of a vCPU's time, clipped to the window.  Pieces come in order
+ * and cover the window without gap or overlap.  On CPU, the stretch's states
+ * are split[], which need not add up to it: then the recording contradicts
+ * itself, and the residual must show it.
+ */
+struct vt_piece {
+    uint64_t from, to;
+    bool on_cpu;
+    enum vt_state state;          /* off the CPU; on it, the state that lasted longest */
+    uint32_t cpu;                 /* on it; waiting: where it then ran; VT_NO_CPU if not known */
+    bool resumed;                 /* on CPU, begins here after PREEMPTED */
+    bool wake_idle;               /* WAKING onto an idle CPU: wake latency */
+    uint64_t split[VT_NR_ON_CPU]; /* if on_cpu */
+    uint64_t bound[VT_NR_ON_CPU]; /* of split[]: what pro-rating at an edge may have misplaced */
+    uint64_t class_bound[VT_NR_CLASSES];
+    const struct vt_slice *slice; /* it is a part of, NULL: none */
+};
+
+typedef void vt_piece_visitor(void *context, const struct vt_piece *piece);
+
+struct vt_walk_counts {
+    uint64_t slices;     /* that end in the window, the open one included */
+    uint64_t violations; /* slices refused: backwards, overlapping, or impossible */
+    uint64_t switches, migrations, exits, user_exits, halts;
+};
+
+/** Visits the life's pieces in window. counts may be NULL. */
+void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+             vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts);
+
+/** The same from checkpoints only: a recording without slices. */
+void vt_walk_ledger(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                    vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts);
+
+/** Adds what a slice holds up to `last` (its end: UINT64_MAX) to ns[], as the kernel's integrals would. */
+void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STATES]);
+
+/* ---- account.c ---- */
+
+/** Sums of pieces. */
+struct vt_sums {
+    uint64_t window_ns; /* of all the windows added */
+    uint64_t state[VT_NR_STATES];
+    uint64_t bound[VT_NR_STATES];
+    uint64_t class_bound[VT_NR_CLASSES];
+    uint64_t wake_idle_ns;
+    uint64_t on_cpu_ns;
+    uint64_t resumptions; /* switch-ins after PREEMPTED */
+};
+
+vt_piece_visitor vt_sums_add_piece; /* context: struct vt_sums */
+void vt_sums_add(struct vt_sums *to, const struct vt_sums *from);
+/** window - sum of states. */
+int64_t vt_sums_residual(const struct vt_sums *sums);
+/** Demand of a length worth talking about: at least 1 % of the window and 10 ms. */
+bool vt_sums_has_demand(const struct vt_sums *sums, uint64_t window_ns);
+/** Figures, classes and ratios; `estimated` lowers all to that. */
+void vt_account_fill(struct vt_account *a, const struct vt_sums *sums, uint64_t window_ns,
+                     const struct vt_host *host, bool estimated);
+/** Adds to sums' bounds what an edge known to ± edge_ns may misplace. */
+void vt_sums_blur_edge(struct vt_sums *sums, const struct vt_correlator *c, const struct vt_life *life,
+                       host_ns edge, uint64_t edge_ns);
+/** Its states are estimates: the recording has no slices, and the window is not the whole of it. */
+bool vt_is_pro_rated(const struct vt_host *host, struct vt_window w);
+void vt_account_vcpu(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                     struct vt_vcpu_figures *f, struct vt_sums *sums);
+
+/* ---- counters.c ---- */
+
+/** 0, -ENOMEM, or -EUCLEAN for one that goes backwards. */
+int vt_readings_add(struct vt_readings *r, const struct vt_counter_reading *row);
+void vt_readings_forget(struct vt_readings *r, uint64_t before);
+void vt_readings_release(struct vt_readings *r);
+void vt_counters_fill(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                      struct vt_counter_set *ret);
+
+/* ---- exits.c ---- */
+
+/** Drops what only a window before `before` would need. */
+void vt_exits_forget(struct vt_life *life, uint64_t before);
+/** 0 or -ENOMEM; f->exits_by is the caller's to free. */
+int vt_exits_fill(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                  struct vt_vcpu_figures *f);
+
+/* ---- helpers.c ---- */
+
+/** 0 or -ENOMEM; g->helpers is the caller's to free. */
+int vt_helpers_fill(const struct vt_correlator *c, struct vt_window window, struct vt_guest *g);
+void vt_helpers_forget(struct vt_correlator *c, uint64_t before);
+void vt_helpers_release(struct vt_correlator *c);
+
+/* ---- topology.c ---- */
+
+enum vt_hop vt_hop_of(const struct vt_correlator *c, uint32_t from, uint32_t to);
+/** The vCPUs' sibling_busy, where any CPU has siblings. 0 or -ENOMEM. */
+int vt_siblings_fill(const struct vt_correlator *c, struct vt_snapshot *s);
+
+/* ---- vmstate.c ---- */
+
+/** guest->joint; the figures of its vCPUs are there. 0 or -ENOMEM. */
+int vt_joint_fill(const struct vt_correlator *c, struct vt_window window, struct vt_guest *guest);
+
+/* ---- blame.c, bench.c: parts of the snapshot; 0 or -ENOMEM ---- */
+
+/** victim: of this VM only; 0: of all shown. */
+int vt_blame_fill(const struct vt_correlator *c, struct vt_snapshot *s, int64_t victim);
+int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, struct vt_window window,
+                  struct vt_guest *guest);
+
+#endif

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From rows to states.  Time is covered by what slices and checkpoints say,
+ * stretch by stretch; where they say nothing or contradict each other it is
+ * LOST.  Nothing is made by subtraction from the window.
+ */
+#include <string.h>
+
+#include "base/state.h"
+#include "correlator/internal.h"
+
+const enum vt_state vt_on_cpu_state[VT_NR_ON_CPU] = {
+    [VT_ON_GUEST] = VT_GUEST, [VT_ON_KVM] = VT_KVM,   [VT_ON_VMM] = VT_VMM, [VT_ON_RUN] = VT_RUN,
+    [VT_ON_POLL] = VT_POLL,   [VT_ON_LOST] = VT_LOST, [VT_ON_IRQ] = VT_IRQ,
+};
+
+struct walk {
+    const struct vt_life *life;
+    uint64_t from, to;           /* the window */
+    uint64_t at;                 /* everything before is visited */
+    size_t poll;                 /* first poll that may still matter */
+    struct vt_poll told_by_open; /* by the slice under way; empty if none */
+    vt_piece_visitor *visitor;
+    void *context;
+    struct vt_walk_counts *counts;
+};
+
+static void visit(struct walk *w, struct vt_piece *p, uint64_t from, uint64_t to)
+{
+    p->from = vt_max(from, w->from);
+    p->to = vt_min(to, w->to);
+    if (p->from < p->to)
+        w->visitor(w->context, p);
+}
+
+static void visit_state(struct walk *w, enum vt_state state, uint64_t to)
+{
+    if (to <= w->at)
+        return;
+    struct vt_piece p = { .state = state, .cpu = VT_NO_CPU };
+    visit(w, &p, w->at, to);
+    w->at = to;
+}
+
+static enum vt_state longest(const uint64_t split[VT_NR_ON_CPU])
+{
+    unsigned int best = VT_ON_LOST;
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
+        if (split[i] > split[best])
+            best = i;
+    return vt_on_cpu_state[best];
+}
+
+/* ---- the split of a stretch on CPU, cut at window edges ---- */
+
+typedef unsigned __int128 wide;
+
+/* A stretch on CPU whose split is known only as a whole. */
+struct span {
+    uint64_t from, to;
+    uint64_t split[VT_NR_ON_CPU];
+};
+
+/*
+ * The share of v that may lie in `part` of `whole` is anything between `low`
+ * and `high`; it was taken to be `taken`.
+ */
+static uint64_t misplaced(uint64_t v, uint64_t part, uint64_t whole, uint64_t taken)
+{
+    uint64_t rest = whole - part;
+    uint64_t low = v > rest ? v - rest : 0, high = vt_min(v, part);
+    uint64_t down = taken > low ? taken - low : 0, up = high > taken ? high - taken : 0;
+    return vt_max(down, up);
+}
+
+/*
+ * Pro rata by running sums, so that the parts add up to the cut's length to
+ * the nanosecond if the split adds up to the span's; if it does not, neither
+ * do they, by at least 1.
+ */
+static void cut_span(const struct span *s, uint64_t from, uint64_t to, struct vt_piece *p)
+{
+    uint64_t whole = s->to - s->from, part = to - from;
+    uint64_t class_all[VT_NR_CLASSES] = { 0 }, class_cut[VT_NR_CLASSES] = { 0 };
+    wide sum = 0, before = 0;
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
+        sum += s->split[i];
+    wide up = sum > whole ? whole - 1 : 0;
+    sum = 0;
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++) {
+        sum += s->split[i];
+        wide upto = (sum * part + up) / whole;
+        uint64_t v = (uint64_t)(upto - before);
+        enum vt_class class = vt_states[vt_on_cpu_state[i]].class;
+        before = upto;
+        p->split[i] += v;
+        p->bound[i] += misplaced(s->split[i], part, whole, v);
+        class_all[class] += s->split[i];
+        class_cut[class] += v;
+    }
+    for (unsigned int i = 0; i < VT_NR_CLASSES; i++)
+        p->class_bound[i] += misplaced(class_all[i], part, whole, class_cut[i]);
+}
+
+static void add_span(const struct span *s, uint64_t from, uint64_t to, struct vt_piece *p)
+{
+    from = vt_max(from, s->from);
+    to = vt_min(to, s->to);
+    if (from >= to)
+        return;
+    if (from > s->from || to < s->to) {
+        cut_span(s, from, to, p);
+        return;
+    }
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
+        p->split[i] += s->split[i];
+}
+
+/* The span up to `to` whose split is `upto`, leaving what comes after in *rest; false if it contradicts. */
+static bool split_span(struct span *rest, uint64_t to, const uint64_t upto[VT_NR_ON_CPU], struct span *ret)
+{
+    uint64_t sum = 0;
+    if (to <= rest->from || to >= rest->to)
+        return false;
+    ret->from = rest->from;
+    ret->to = to;
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++) {
+        if (upto[i] > rest->split[i])
+            return false;
+        sum += ret->split[i] = upto[i];
+    }
+    if (sum != to - rest->from)
+        return false;
+    rest->from = to;
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
+        rest->split[i] -= upto[i];
+    return true;
+}
+
+static size_t first_checkpoint_of(const struct vt_life *life, uint64_t seq)
+{
+    size_t low = 0, high = life->nr_checkpoints;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (life->checkpoints[middle].open.seq >= seq)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* A stretch cut by the window: checkpoints taken while it was open narrow the place of the split. */
+static void add_cut(const struct walk *w, const struct vt_slice *s, struct span rest, uint64_t from,
+                    uint64_t to, struct vt_piece *p)
+{
+    const struct vt_life *life = w->life;
+    uint64_t done[VT_NR_ON_CPU] = { 0 };
+    for (size_t i = first_checkpoint_of(life, s->seq); i < life->nr_checkpoints; i++) {
+        const struct vt_checkpoint *cp = &life->checkpoints[i];
+        uint64_t upto[VT_NR_ON_CPU];
+        struct span known;
+        if (cp->open.seq != s->seq)
+            break;
+        if (cp->open.t_in != s->t_in || cp->last.v <= rest.from)
+            continue;
+        for (unsigned int j = 0; j < VT_NR_ON_CPU; j++)
+            upto[j] = cp->open.on_cpu[j] - done[j];
+        if (!split_span(&rest, cp->last.v, upto, &known))
+            continue;
+        memcpy(done, cp->open.on_cpu, sizeof(done));
+        add_span(&known, from, to, p);
+    }
+    add_span(&rest, from, to, p);
+}
+
+/* [w->at, to) on CPU with this split. */
+static void visit_on_cpu(struct walk *w, const struct vt_slice *s, const struct span *span)
+{
+    struct vt_piece p = { .on_cpu = true, .cpu = s->t_in ? s->cpu : VT_NO_CPU, .slice = s };
+    uint64_t from = vt_max(span->from, w->from), to = vt_min(span->to, w->to);
+    w->at = vt_max(w->at, span->to);
+    if (from >= to)
+        return;
+    p.resumed = from == s->t_in && s->wait_state == VT_PREEMPTED && s->t_wake < s->t_in;
+    if (from == span->from && to == span->to)
+        memcpy(p.split, span->split, sizeof(p.split));
+    else
+        add_cut(w, s, *span, from, to, &p);
+    p.state = longest(p.split);
+    visit(w, &p, from, to);
+}
+
+/* The first poll that ends after `from`, ahead of the walk. */
+static const struct vt_poll *next_poll(struct walk *w, uint64_t from, uint64_t to)
+{
+    const struct vt_life *life = w->life;
+    while (w->poll < life->nr_polls && life->polls[w->poll].to <= from)
+        w->poll++;
+    const struct vt_poll *p = w->poll < life->nr_polls ? &life->polls[w->poll] : &w->told_by_open;
+    return p->from < to && p->to > from ? p : NULL;
+}
+
+/* [t_in, end) of a slice; a stretch that turned out to be polling is relabelled in its place. */
+static void visit_run(struct walk *w, const struct vt_slice *s, uint64_t end)
+{
+    struct span all = { .from = s->t_in, .to = end };
+    memcpy(all.split, s->on_cpu, sizeof(all.split));
+    if (s->t_in == end) { /* no time, but a split would be a contradiction to show */
+        struct vt_piece p = { .on_cpu = true, .cpu = s->cpu, .slice = s };
+        memcpy(p.split, s->on_cpu, sizeof(p.split));
+        p.from = p.to = s->t_in;
+        if (s->t_in >= w->from && s->t_in < w->to)
+            w->visitor(w->context, &p);
+        return;
+    }
+    const struct vt_poll *poll = next_poll(w, s->t_in, end);
+    if (!poll) {
+        visit_on_cpu(w, s, &all);
+        return;
+    }
+    struct span polled = { .from = vt_max(poll->from, all.from), .to = vt_min(poll->to, end) };
+    uint64_t ns = polled.to - polled.from, moved = vt_min(ns, all.split[poll->was]);
+    if (moved < ns && w->counts)
+        w->counts->violations++;
+    all.split[poll->was] -= moved;
+    polled.split[VT_ON_POLL] = ns;
+    /* before the poll, the poll, and after it (nothing in a sound recording) */
+    struct span after = { .from = polled.to, .to = end };
+    all.to = polled.from;
+    if (after.from < after.to) { /* one split for two stretches */
+        uint64_t whole = all.to - all.from + after.to - after.from;
+        struct span both = { .from = 0, .to = whole };
+        struct vt_piece p = { 0 };
+        memcpy(both.split, all.split, sizeof(both.split));
+        add_span(&both, all.to - all.from, whole, &p);
+        for (unsigned int i = 0; i < VT_NR_ON_CPU; i++) {
+            after.split[i] = vt_min(p.split[i], all.split[i]);
+            all.split[i] -= after.split[i];
+        }
+    }
+    if (all.from < all.to)
+        visit_on_cpu(w, s, &all);
+    visit_on_cpu(w, s, &polled);
+    if (after.from < after.to)
+        visit_on_cpu(w, s, &after);
+}
+
+/* ---- slices ---- */
+
+/* [w->at, to) waiting: THROTTLED first. */
+static void visit_wait(struct walk *w, const struct vt_slice *s, uint64_t to)
+{
+    uint64_t throttled = vt_min(s->throttled_ns, to - s->t_wake);
+    struct vt_piece p = { .cpu = s->t_in ? s->cpu : VT_NO_CPU, .slice = s };
+    p.state = VT_THROTTLED;
+    visit(w, &p, s->t_wake, s->t_wake + throttled);
+    p.state = s->wait_state;
+    p.wake_idle = p.state == VT_WAKING && s->flags & VT_SLICE_WAKE_IDLE;
+    visit(w, &p, s->t_wake + throttled, to);
+    w->at = to;
+}
+
+static bool is_sound(const struct vt_slice *s)
+{
+    return s->t_out <= s->t_wake && s->t_wake <= s->t_in && s->t_in <= s->t_end &&
+           s->throttled_ns <= s->t_in - s->t_wake;
+}
+
+static void count_slice(struct walk *w, const struct vt_slice *s)
+{
+    struct vt_walk_counts *n = w->counts;
+    if (!n || s->t_end <= w->from || s->t_end > w->to)
+        return;
+    n->slices++;
+    n->switches++;
+    n->migrations += s->migrations;
+    n->exits += s->exits;
+    n->user_exits += s->user_exits;
+    n->halts += s->off_state == VT_HALTED && s->t_out < s->t_wake;
+}
+
+static void refuse(struct walk *w, uint64_t to)
+{
+    if (w->counts)
+        w->counts->violations++;
+    visit_state(w, VT_LOST, to);
+}
+
+/* [t_out, t_wake) blocked. */
+static void visit_off(struct walk *w, const struct vt_slice *s)
+{
+    struct vt_piece p = { .state = s->off_state, .cpu = VT_NO_CPU, .slice = s };
+    if (s->t_wake <= w->at)
+        return;
+    visit(w, &p, w->at, s->t_wake);
+    w->at = s->t_wake;
+}
+
+static void visit_slice(struct walk *w, const struct vt_slice *s)
+{
+    if (!is_sound(s) || s->t_out < w->at) {
+        refuse(w, s->t_end);
+        return;
+    }
+    visit_state(w, VT_LOST, s->t_out);
+    visit_off(w, s);
+    visit_wait(w, s, s->t_in);
+    visit_run(w, s, s->t_end);
+    w->at = s->t_end;
+    count_slice(w, s);
+}
+
+/* ---- after the last slice: the slice under way, as checkpoints saw it ---- */
+
+static void visit_open(struct walk *w, const struct vt_checkpoint *cp)
+{
+    const struct vt_slice *s = &cp->open;
+    uint64_t last = cp->last.v, at = cp->at.v;
+    struct vt_slice seen = *s; /* closed at `last`, to be judged like the others */
+    seen.t_wake = s->t_wake ? s->t_wake : last;
+    seen.t_in = s->t_in ? s->t_in : last;
+    seen.t_end = last;
+    seen.throttled_ns = vt_min(s->throttled_ns, seen.t_in - seen.t_wake);
+    if (!is_sound(&seen) || at < last || s->t_out < w->at) {
+        refuse(w, at);
+        return;
+    }
+    visit_state(w, VT_LOST, s->t_out);
+    visit_off(w, &seen);
+    if (s->t_wake)
+        visit_wait(w, s, seen.t_in);
+    if (s->t_in)
+        visit_run(w, s, last);
+    w->at = last;
+    if (last == at)
+        return;
+    for (unsigned int i = 0; s->t_in && i < VT_NR_ON_CPU; i++) {
+        if (vt_on_cpu_state[i] != cp->state)
+            continue;
+        struct span under_way = { .from = last, .to = at };
+        under_way.split[i] = at - last;
+        visit_on_cpu(w, s, &under_way);
+        return;
+    }
+    struct vt_piece p = { .state = cp->state, .cpu = VT_NO_CPU, .slice = s };
+    visit(w, &p, last, at);
+    w->at = at;
+}
+
+static void visit_tail(struct walk *w)
+{
+    const struct vt_life *life = w->life;
+    const struct vt_slicelog *log = &life->slices;
+    if (life->ended) {
+        visit_state(w, VT_ABSENT, w->to);
+        return;
+    }
+    if (life->nr_checkpoints == 0) {
+        visit_state(w, VT_LOST, w->to);
+        return;
+    }
+    const struct vt_checkpoint *newest = &life->checkpoints[life->nr_checkpoints - 1];
+    uint64_t next = log->has_last ? log->last_seq + 1 : newest->open.seq;
+    /* slices may be missing before the newest checkpoint: an older one may continue the last slice */
+    size_t after = first_checkpoint_of(life, next + 1);
+    if (after > 0 && life->checkpoints[after - 1].open.seq == next)
+        visit_open(w, &life->checkpoints[after - 1]);
+    if (newest->open.seq > next)
+        visit_open(w, newest);
+    visit_state(w, newest->state == VT_ABSENT ? VT_ABSENT : VT_LOST, w->to);
+}
+
+static void seek_poll(struct walk *w, uint64_t from)
+{
+    size_t low = 0, high = w->life->nr_polls;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (w->life->polls[middle].to > from)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    w->poll = low;
+    const struct vt_life *life = w->life;
+    const struct vt_checkpoint *newest =
+        life->nr_checkpoints ? &life->checkpoints[life->nr_checkpoints - 1] : NULL;
+    if (newest && !(life->slices.has_last && newest->open.seq <= life->slices.last_seq))
+        vt_poll_of(&newest->open, &w->told_by_open);
+}
+
+void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+             vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts)
+{
+    struct walk w = {
+        .life = life,
+        .from = window.from.v,
+        .to = window.to.v,
+        .visitor = visitor,
+        .context = context,
+        .counts = counts,
+    };
+    struct vt_slice s;
+    if (counts)
+        *counts = (struct vt_walk_counts){ 0 };
+    if (c->host.ledger_only) {
+        vt_walk_ledger(c, life, window, visitor, context, counts);
+        return;
+    }
+    visit_state(&w, VT_ABSENT, vt_min(life->start, w.to));
+    if (c->host.probes_off & 1u << VT_PROBE_SWITCH)
+        return; /* no slices can come: the time stays unexplained */
+    struct vt_slicelog_place place = vt_slicelog_seek(&life->slices, w.from);
+    w.at = vt_max(w.at, place.has_prev ? place.latest : life->start);
+    seek_poll(&w, w.from);
+    while (w.at < w.to && vt_slicelog_next(&place, &s))
+        visit_slice(&w, &s);
+    if (w.at < w.to)
+        visit_tail(&w);
+}
+
+void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STATES])
+{
+    uint64_t end = vt_min(last, s->flags & VT_SLICE_OPEN ? last : s->t_end);
+    uint64_t wake = s->t_wake ? s->t_wake : end, in = s->t_in ? s->t_in : end;
+    if (wake < s->t_out || in < wake)
+        return;
+    uint64_t throttled = vt_min(s->throttled_ns, in - wake);
+    ns[s->off_state] += wake - s->t_out;
+    ns[VT_THROTTLED] += throttled;
+    if (s->t_wake)
+        ns[s->wait_state] += in - wake - throttled;
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
+        ns[vt_on_cpu_state[i]] += s->on_cpu[i];
+}
