@@ -1,0 +1,1246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ledger: where every nanosecond of every vCPU goes, kept in the kernel.
+ * Thin programs around collector/bpf/machine.h; O(1) work per event, and for
+ * threads that are not vCPUs one failed look-up.
+ */
+#include "kernel.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "machine.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define MAX_CPUS     4096
+#define TSC_EVERY_NS 100000000
+#define PF_KTHREAD   0x00200000u /* include/linux/sched.h */
+
+/* ---- settings, fixed before loading ---- */
+
+const volatile __u32 own_tgid;               /* the collector's own test guest is not a guest */
+const volatile bool is_svm;                  /* kvm_amd is loaded, else kvm_intel */
+const volatile bool ledger_only;             /* integrals only: no slices, nobody's occupancy */
+const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
+const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits */
+
+/* ---- shared with user space ---- */
+
+bool armed; /* every program is attached: lives may begin */
+bool split; /* kvm_entry and kvm_exit are known to fire: GUEST and KVM, not RUN */
+__u64 lost[VT_NR_LOST_REASONS];
+__u64 self_entries, self_runs; /* the collector's own test guest: does the event fire? */
+__u32 slots_used;              /* the highest slot ever taken, plus 1: a reader need look no further */
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, VT_MAX_SLOTS);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, __u32);
+    __type(value, struct vt_slot);
+} slots SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_STACK); /* the last one back goes first: its sums of exits are there already */
+    __uint(max_entries, VT_MAX_SLOTS);
+    __uint(value_size, sizeof(__u32));
+} free_slots SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 1 << 22);
+} slices SEC(".maps");
+
+/* Never looked up from user space: on kernels before 6.2 that makes BPF's own look-ups fail. */
+struct binding {
+    __u32 slot, generation;
+    __u64 vcpu;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, int);
+    __type(value, struct binding);
+} bindings SEC(".maps");
+
+/* Of each CPU. */
+struct running {
+    __u32 slot, generation, tid; /* the vCPU thread that runs there, tid 0: none; by the last switch */
+    __u32 irq_depth;             /* interrupts under way in it */
+    __s32 waiters;               /* vCPUs on this CPU's run queue that wait; any CPU writes it */
+    __u64 since;                 /* who has the CPU while one waits is told from here on; 0: nobody waits */
+} __attribute__((aligned(64)));
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, MAX_CPUS);
+    __type(key, __u32);
+    __type(value, struct running);
+} running SEC(".maps");
+
+/* vCPU descriptors found by the first iterator, by the thread that runs them. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, VT_MAX_SLOTS);
+    __type(key, __u32);
+    __type(value, __u64);
+} found SEC(".maps");
+
+/* Processes with vCPUs: their other threads are helpers. */
+struct vm_process {
+    __u64 start_time;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, VT_MAX_SLOTS);
+    __type(key, __u32);
+    __type(value, struct vm_process);
+} vm_processes SEC(".maps");
+
+/*
+ * Threads that have a slot, by their start: the iterator, which is run again and
+ * again with interrupts on, must not look into task storage for them (see
+ * binding_of()).
+ */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 2 * VT_MAX_SLOTS);
+    __type(key, __u32);
+    __type(value, __u64);
+} bound_threads SEC(".maps");
+
+/* vCPU -> its present slot: tells a vCPU that moved to another thread. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, VT_MAX_SLOTS);
+    __type(key, __u64);
+    __type(value, struct binding);
+} slot_of_vcpu SEC(".maps");
+
+/* Of exits, by slot and reason: taken as reasons come up, and kept by the slot. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, VT_MAX_EXIT_SUMS);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, __u32);
+    __type(value, struct vt_exit_sum);
+} exit_sums SEC(".maps");
+__u32 exit_sums_taken;
+
+static __always_inline void count_lost(enum vt_lost_reason reason)
+{
+    __sync_fetch_and_add(&lost[reason], 1);
+}
+
+/* Room for a record of that type; to be submitted. */
+static __always_inline void *reserve(__u64 size, __u32 type, __u32 slot, __u32 generation)
+{
+    struct vt_ring_head *head = bpf_ringbuf_reserve(&slices, size, 0);
+
+    if (!head) {
+        count_lost(VT_LOST_RING_FULL);
+        return 0;
+    }
+    head->type = type;
+    head->slot = slot;
+    head->generation = generation;
+    head->pad_ = 0;
+    return head;
+}
+
+/* How much waits for the reader is asked only now and then: by any number that changes from record to record.
+ */
+static __always_inline void submit(void *record, __u64 number)
+{
+    __u64 waiting = number % 16 ? 0 : bpf_ringbuf_query(&slices, BPF_RB_AVAIL_DATA);
+
+    bpf_ringbuf_submit(record, waiting > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void emit(struct vt_slot *s, __u32 index, __u8 flags)
+{
+    struct vt_ring_slice *r;
+
+    if (s->kind != VT_SLOT_VCPU || ledger_only)
+        return;
+    r = reserve(sizeof(*r), VT_RING_SLICE, index, s->generation);
+    if (!r)
+        return;
+    r->slice = s->open;
+    r->slice.flags |= flags;
+    submit(r, s->open.seq);
+}
+
+/* ---- who has a CPU while a vCPU waits for it ---- */
+
+static __always_inline struct running *running_on(__u32 cpu)
+{
+    return bpf_map_lookup_elem(&running, &cpu);
+}
+
+/*
+ * A vCPU waits on a run queue.  Its lock is held, but for a move, where only the
+ * lock of the queue that it leaves is: hence the atomic count, which is also the
+ * barrier between the count and `since` (see occupants_at_switch()).
+ */
+static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
+{
+    struct running *r = running_on(cpu);
+
+    if (ledger_only || !r || s->waits_on || s->kind != VT_SLOT_VCPU)
+        return;
+    s->waits_on = cpu + 1;
+    __sync_fetch_and_add(&r->waiters, 1);
+    if (!r->since)
+        r->since = now;
+}
+
+static __always_inline void wait_ends(struct vt_slot *s)
+{
+    struct running *r;
+
+    if (!s->waits_on)
+        return;
+    r = running_on(s->waits_on - 1);
+    s->waits_on = 0;
+    if (r)
+        __sync_fetch_and_add(&r->waiters, -1);
+}
+
+static __always_inline void emit_segment(__u32 cpu, __u64 from, __u64 to, struct task_struct *task)
+{
+    struct vt_ring_segment *r = reserve(sizeof(*r), VT_RING_SEGMENT, 0, 0);
+
+    if (!r)
+        return;
+    r->segment.from = from;
+    r->segment.to = to;
+    r->segment.tid = (__u32)task->pid;
+    r->segment.tgid = (__u32)task->tgid;
+    r->segment.cpu = (__u16)cpu;
+    r->segment.kind = task->pid == 0             ? VT_OCCUPANT_IDLE
+                      : task->flags & PF_KTHREAD ? VT_OCCUPANT_KTHREAD
+                                                 : VT_OCCUPANT_TASK;
+    r->segment.pad_ = 0;
+    __builtin_memcpy(r->segment.comm, task->comm, VT_COMM_LEN);
+    submit(r, to);
+}
+
+/*
+ * prev leaves the CPU; of a vCPU its slice tells what it had.  `since` is
+ * cleared before the waiters are looked at, and one who comes adds himself
+ * before he looks at `since`: none comes unseen.
+ */
+static __always_inline void occupants_at_switch(struct running *r, struct task_struct *prev, bool told,
+                                                __u64 now)
+{
+    if (!told && r->since && r->since < now)
+        emit_segment(bpf_get_smp_processor_id(), r->since, now, prev);
+    r->since = 0;
+    if (__sync_fetch_and_add(&r->waiters, 0) > 0)
+        r->since = now;
+}
+
+/* ---- finding a thread's slot ---- */
+
+static __always_inline struct vt_slot *slot_at(__u32 index)
+{
+    return bpf_map_lookup_elem(&slots, &index);
+}
+
+static __always_inline void end_life(struct vt_slot *s, __u32 index, __u64 at)
+{
+    if (s->sched == VT_SCHED_GONE)
+        return;
+    wait_ends(s);
+    machine_lock(s);
+    machine_end_life(s, at);
+    emit(s, index, VT_SLICE_LAST);
+    machine_unlock(s);
+}
+
+/* The slot, unless the thread's life with that vCPU is over, or another life has the slot. */
+static __always_inline struct vt_slot *live_slot(__u32 index, __u32 generation)
+{
+    struct vt_slot *s = slot_at(index);
+
+    if (!s || s->generation != generation || s->sched == VT_SCHED_GONE)
+        return 0;
+    if (s->moved_at) {
+        end_life(s, index, s->moved_at);
+        return 0;
+    }
+    return s;
+}
+
+static __always_inline struct vt_slot *slot_of_binding(const struct binding *b)
+{
+    return b ? live_slot(b->slot, b->generation) : 0;
+}
+
+/*
+ * Look-ups of task storage may fail when they nest on a CPU (before 6.2 it has
+ * one busy flag a CPU): an interrupt that wakes a vCPU in the middle of one
+ * would be lost.  So they are made with interrupts off (the sched events), and
+ * the KVM events, which are all of the running thread, use what the last
+ * switch on this CPU has noted.
+ */
+static __always_inline struct binding *binding_of(struct task_struct *task)
+{
+    struct task_struct___storage *t = (void *)task;
+
+    /* what every other thread pays: one load instead of a call */
+    if (bpf_core_field_exists(t->bpf_storage) && !t->bpf_storage)
+        return 0;
+    return bpf_task_storage_get(&bindings, task, 0, 0);
+}
+
+static __always_inline struct vt_slot *slot_of(struct task_struct *task)
+{
+    return slot_of_binding(binding_of(task));
+}
+
+static __always_inline void note_running(struct running *r, const struct binding *b, __u32 tid)
+{
+    r->irq_depth = 0;
+    if (!b) {
+        if (r->tid)
+            r->tid = 0;
+        return;
+    }
+    r->slot = b->slot;
+    r->generation = b->generation;
+    r->tid = tid;
+}
+
+static __always_inline struct vt_slot *current_slot(void)
+{
+    __u32 tid = (__u32)bpf_get_current_pid_tgid();
+    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct binding *b;
+
+    if (r && r->tid == tid)
+        return live_slot(r->slot, r->generation);
+    b = bpf_task_storage_get(&bindings, bpf_get_current_task_btf(), 0, 0);
+    if (b && r)
+        note_running(r, b, tid);
+    return slot_of_binding(b);
+}
+
+/*
+ * The vCPU that a thread has loaded, or 0: vcpu_load() registers the vCPU's
+ * preempt notifier with the thread (virt/kvm/kvm_main.c), and KVM is the only
+ * user of those notifiers.
+ */
+static __always_inline __u64 loaded_vcpu(struct task_struct *task)
+{
+    __u64 node = (__u64)BPF_CORE_READ(task, preempt_notifiers.first);
+
+    return node ? node - bpf_core_field_offset(struct kvm_vcpu, preempt_notifier) : 0;
+}
+
+static __always_inline __u32 mode_in_kvm(void)
+{
+    return split ? VT_KVM : VT_RUN;
+}
+
+static __always_inline __u32 mode_outside(void)
+{
+    return without_run_edges ? mode_in_kvm() : VT_VMM;
+}
+
+static __always_inline __u32 mode_of(struct task_struct *task)
+{
+    return loaded_vcpu(task) ? mode_in_kvm() : mode_outside();
+}
+
+/* vcpu->stat.generic.blocking is set around kvm_vcpu_block(), 5.17+. */
+static __always_inline bool in_vcpu_block(__u64 vcpu)
+{
+    struct kvm_vcpu *v = (struct kvm_vcpu *)vcpu;
+
+    return bpf_core_field_exists(v->stat.generic.blocking) && BPF_CORE_READ(v, stat.generic.blocking);
+}
+
+/*
+ * vcpu->mode is OUTSIDE_GUEST_MODE (0) from right after the exit on, before
+ * interrupts are let in.  On SVM before 6.10 kvm_exit fires only later, in the
+ * exit handler: a pre-emption may come first.
+ */
+static __always_inline bool exited_already(__u64 vcpu)
+{
+    return BPF_CORE_READ((struct kvm_vcpu *)vcpu, mode) == 0;
+}
+
+static __always_inline struct machine_sched_info sched_info_of(struct task_struct *task)
+{
+    struct machine_sched_info info = {
+        .last_arrival = task->sched_info.last_arrival,
+        .last_queued = task->sched_info.last_queued,
+        .run_delay = task->sched_info.run_delay,
+        .cpu = bpf_get_smp_processor_id(),
+    };
+    return info;
+}
+
+/* ---- birth ---- */
+
+/* It changes seldom, and is asked for at checkpoints only. */
+static __always_inline void read_tsc(struct vt_slot *s, __u64 now)
+{
+    struct kvm_vcpu *v = (struct kvm_vcpu *)s->vcpu;
+
+    if (!v || now - s->tsc_at < TSC_EVERY_NS || !bpf_core_field_exists(v->arch.l1_tsc_offset))
+        return;
+    s->tsc_at = now;
+    s->tsc_offset = BPF_CORE_READ(v, arch.l1_tsc_offset);
+    s->tsc_ratio = BPF_CORE_READ(v, arch.l1_tsc_scaling_ratio);
+}
+
+static __always_inline void identify(struct vt_slot *s, struct task_struct *task, __u64 vcpu)
+{
+    struct kvm_vcpu *v = (struct kvm_vcpu *)vcpu;
+
+    s->vcpu = vcpu;
+    s->kvm = (__u64)BPF_CORE_READ(v, kvm);
+    s->vcpu_id = (__u32)BPF_CORE_READ(v, vcpu_id);
+    s->tid = (__u32)BPF_CORE_READ(task, pid);
+    s->tgid = (__u32)BPF_CORE_READ(task, tgid);
+    s->start_time = BPF_CORE_READ(task, start_time);
+    s->vm_start_time = BPF_CORE_READ(task, group_leader, start_time);
+    BPF_CORE_READ_INTO(&s->comm, task, group_leader, comm);
+    read_tsc(s, bpf_ktime_get_ns());
+}
+
+/* Two CPUs may take slots at once. Should it fail that often, the slot is seen once another is taken. */
+static __always_inline void note_used(__u32 nr)
+{
+    for (int tries = 0; tries < 4; tries++) {
+        __u32 seen = *(volatile __u32 *)&slots_used;
+        if (seen >= nr || __sync_val_compare_and_swap(&slots_used, seen, nr) == seen)
+            return;
+    }
+}
+
+/* A free slot, emptied but for its generation, or 0. */
+static __always_inline struct vt_slot *take_slot(__u32 *index)
+{
+    struct vt_slot *s;
+    __u32 generation;
+
+    if (bpf_map_pop_elem(&free_slots, index) || !(s = slot_at(*index))) {
+        count_lost(VT_LOST_NO_SLOT);
+        return 0;
+    }
+    note_used(*index + 1);
+    generation = s->generation + 1;
+    machine_lock(s);
+    __builtin_memset((char *)s + __builtin_offsetof(struct vt_slot, tid), 0,
+                     __builtin_offsetof(struct vt_slot, exit_sums) - __builtin_offsetof(struct vt_slot, tid));
+    s->generation = generation;
+    s->exit_reason = VT_EXIT_REASONS;
+    machine_unlock(s);
+    return s;
+}
+
+/* The vCPU ran in another thread until now; that one ends its life itself, at its next event. */
+static __always_inline void leave_old_thread(__u64 vcpu, __u32 tid, __u64 now)
+{
+    struct binding *b = bpf_map_lookup_elem(&slot_of_vcpu, &vcpu);
+    struct vt_slot *old = b ? slot_at(b->slot) : 0;
+
+    if (old && old->generation == b->generation && old->sched != VT_SCHED_GONE && old->tid != tid)
+        old->moved_at = now;
+}
+
+/* A slot that nobody will use after all. */
+static __always_inline void waste_slot(struct vt_slot *s)
+{
+    s->tid = 0;
+    s->sched = VT_SCHED_GONE;
+    s->state = VT_ABSENT;
+}
+
+static __always_inline void note_bound(const struct vt_slot *s)
+{
+    __u32 tid = s->tid;
+    __u64 start_time = s->start_time;
+
+    bpf_map_update_elem(&bound_threads, &tid, &start_time, BPF_ANY);
+}
+
+/* Gives the thread a slot for the vCPU; sched is ON_CPU for the thread itself, SEED from the iterator. */
+static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu, __u64 now, __u32 sched,
+                                            __u32 mode, __u32 cpu)
+{
+    struct binding b = {}, *stored;
+    struct vt_slot *s = take_slot(&b.slot);
+    struct vm_process vm = {};
+    struct running *r;
+    __u32 tgid;
+
+    if (!s)
+        return 0;
+    machine_lock(s);
+    identify(s, task, vcpu);
+    machine_init(s, now, sched, mode);
+    s->open.cpu = (vt_u16)cpu;
+    machine_unlock(s);
+    b.generation = s->generation;
+    b.vcpu = vcpu;
+    stored = bpf_task_storage_get(&bindings, task, &b, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!stored) {
+        count_lost(VT_LOST_NO_STORAGE);
+        waste_slot(s);
+        return 0;
+    }
+    if (sched == VT_SCHED_SEED && stored->slot != b.slot) { /* the thread itself was faster */
+        waste_slot(s);
+        return 0;
+    }
+    leave_old_thread(vcpu, s->tid, now);
+    *stored = b; /* another is there when the thread takes over another vCPU */
+    if (bpf_map_update_elem(&slot_of_vcpu, &vcpu, &b, BPF_ANY))
+        count_lost(VT_LOST_NO_SLOT);
+    note_bound(s);
+    vm.start_time = s->vm_start_time;
+    tgid = s->tgid;
+    bpf_map_update_elem(&vm_processes, &tgid, &vm, BPF_ANY);
+    r = running_on(bpf_get_smp_processor_id());
+    if (sched == VT_SCHED_ON_CPU && r)
+        note_running(r, &b, s->tid);
+    return s;
+}
+
+/* Gives a slot to a thread that helps a VM; its first event will tell its state. */
+static __always_inline struct vt_slot *bind_helper(struct task_struct *task, __u32 vm_tgid,
+                                                   const struct vm_process *vm, __u64 now)
+{
+    struct binding b = {}, *stored;
+    struct vt_slot *s = take_slot(&b.slot);
+
+    if (!s)
+        return 0;
+    machine_lock(s);
+    s->kind = VT_SLOT_HELPER;
+    s->tid = (__u32)task->pid;
+    s->tgid = vm_tgid;
+    s->start_time = task->start_time;
+    s->vm_start_time = vm->start_time;
+    __builtin_memcpy(s->comm, task->comm, VT_COMM_LEN);
+    machine_init(s, now, VT_SCHED_SEED, VT_VMM);
+    machine_unlock(s);
+    b.generation = s->generation;
+    stored = bpf_task_storage_get(&bindings, task, &b, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!stored)
+        count_lost(VT_LOST_NO_STORAGE);
+    if (!stored || stored->slot != b.slot) {
+        waste_slot(s);
+        return 0;
+    }
+    note_bound(s);
+    return s;
+}
+
+/* The first event of a thread that the iterator found, acting on its CPU. */
+static __always_inline void resolve_acting(struct vt_slot *s, __u32 mode)
+{
+    if (s->sched == VT_SCHED_SEED)
+        machine_seed_on_cpu(s, mode, bpf_get_smp_processor_id());
+}
+
+/* The kernel's account of the running thread, if a switch-in was missed: only then it is needed. */
+static __always_inline struct machine_sched_info own_sched_info(struct vt_slot *s)
+{
+    struct machine_sched_info none = {};
+
+    if (s->sched == VT_SCHED_ON_CPU)
+        return none;
+    wait_ends(s);
+    return sched_info_of(bpf_get_current_task_btf());
+}
+
+/* An edge of the mode, of the running thread. */
+static __always_inline void mode_edge(struct vt_slot *s, __u64 now, __u32 from, __u32 or_from, __u32 to)
+{
+    struct machine_sched_info info = own_sched_info(s);
+
+    machine_mode(s, now, from, or_from, to, &info);
+}
+
+/* ---- scheduling edges ---- */
+
+static __always_inline bool is_throttled(struct task_struct *task)
+{
+    struct task_struct___throttled *t = (void *)task;
+
+    if (bpf_core_field_exists(t->throttled))
+        return t->throttled;
+    return task->se.cfs_rq && task->se.cfs_rq->throttle_count > 0;
+}
+
+/*
+ * How long the task's cfs_rq was throttled so far, by the kernel's own account,
+ * the present time included; its clock is sched_info's.  A task waits on after
+ * its quota is back: the `throttled` of its switch-out says when THROTTLED
+ * began, and this when it ended.
+ */
+static __always_inline __u64 quota_held(const struct vt_slot *s, struct task_struct *task, __u64 now)
+{
+    struct cfs_rq___self *self = (void *)BPF_CORE_READ(task, se.cfs_rq);
+    __u64 since = BPF_CORE_READ(self, throttled_clock_self), clock = now - s->skew;
+
+    return BPF_CORE_READ(self, throttled_clock_self_time) + (since && clock > since ? clock - since : 0);
+}
+
+static __always_inline bool tells_quota_held(void)
+{
+    struct cfs_rq___self *self = 0;
+
+    return bpf_core_field_exists(self->throttled_clock_self_time);
+}
+
+static __always_inline void quota_begins(struct vt_slot *s, struct task_struct *task, __u64 now)
+{
+    s->quota_rq = 0;
+    if (!tells_quota_held() || !s->skew_known)
+        return;
+    s->quota_rq = (__u64)BPF_CORE_READ(task, se.cfs_rq);
+    s->quota_ns = quota_held(s, task, now);
+}
+
+/* Moved to another CPU's cfs_rq meanwhile, all of the wait stays THROTTLED. */
+static __always_inline void quota_ends(struct vt_slot *s, struct task_struct *task, __u64 now)
+{
+    if (tells_quota_held() && s->quota_rq == (__u64)BPF_CORE_READ(task, se.cfs_rq))
+        machine_unthrottled(s, now, quota_held(s, task, now) - s->quota_ns);
+}
+
+/*
+ * Is it still on a run queue, whatever prev_state said?  Before 6.12 a pending
+ * signal leaves a task runnable after prev_state was read; since then a
+ * sleeper may stay queued with its dequeue delayed.
+ */
+static __always_inline bool is_queued(struct task_struct *task)
+{
+    struct sched_entity___delayed *se = (void *)&task->se;
+
+    if (bpf_core_field_exists(se->sched_delayed) && se->sched_delayed)
+        return false;
+    return task->on_rq != 0;
+}
+
+static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, __u32 prev_state, __u64 vcpu,
+                                       __u32 mode)
+{
+    if (prev_state & TASK_DEAD_BIT)
+        return VT_ABSENT;
+    if (preempt || !prev_state || is_queued(prev))
+        return is_throttled(prev) ? VT_THROTTLED : VT_PREEMPTED;
+    if (prev_state & TASK_HELD_BITS)
+        return VT_STOPPED;
+    return mode != VT_VMM && in_vcpu_block(vcpu) ? VT_HALTED : VT_BLOCKED;
+}
+
+static __always_inline __u32 off_cause(struct task_struct *prev, __u32 prev_state, __u32 mode)
+{
+    if (BPF_CORE_READ_BITFIELD(prev, in_iowait))
+        return VT_CAUSE_IO;
+    if (!(prev_state & TASK_INTERRUPTIBLE_BIT))
+        return VT_CAUSE_KERNEL;
+    return mode == VT_VMM ? VT_CAUSE_MONITOR : VT_CAUSE_KVM;
+}
+
+/* False: the thread has no life as a vCPU or helper any more. */
+static __always_inline bool switch_out(const struct binding *b, struct task_struct *prev, bool preempt,
+                                       __u32 prev_state, __u64 now)
+{
+    struct machine_sched_info info = sched_info_of(prev);
+    struct vt_slot *s = slot_of_binding(b);
+    __u32 off;
+
+    if (!s)
+        return false;
+    wait_ends(s); /* its switch-in was missed */
+    machine_lock(s);
+    resolve_acting(s, mode_of(prev));
+    if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU && exited_already(b->vcpu))
+        machine_late_exit(s, now);
+    now = machine_close_slice(s, now, &info);
+    off = off_state(prev, preempt, prev_state, b->vcpu, s->mode);
+    emit(s, b->slot, off == VT_ABSENT ? VT_SLICE_LAST : 0);
+    machine_open_slice(s, now, off);
+    if (off == VT_BLOCKED)
+        s->open.off_cause = (__u8)off_cause(prev, prev_state, s->mode);
+    if (off == VT_THROTTLED)
+        quota_begins(s, prev, now);
+    machine_unlock(s);
+    if (s->sched == VT_SCHED_WAITING)
+        wait_begins(s, bpf_get_smp_processor_id(), now);
+    return true;
+}
+
+/* True: it was woken onto an idle CPU at `since`: its slice tells of that idle stretch. */
+static __always_inline bool switch_in(const struct binding *b, struct task_struct *next, bool cpu_was_idle,
+                                      __u64 now, __u64 since)
+{
+    struct machine_sched_info info = sched_info_of(next);
+    struct vt_slot *s = slot_of_binding(b);
+
+    if (!s)
+        return false;
+    wait_ends(s);
+    machine_lock(s);
+    if (s->sched == VT_SCHED_SEED)
+        machine_seed_waiting(s, mode_of(next));
+    if (s->state == VT_THROTTLED)
+        quota_ends(s, next, now);
+    machine_switch_in(s, now, bpf_get_smp_processor_id(), cpu_was_idle, &info);
+    if (s->kind == VT_SLOT_HELPER)
+        __builtin_memcpy(s->comm, next->comm, VT_COMM_LEN); /* it may have got its name after its birth */
+    read_tsc(s, now);
+    machine_unlock(s);
+    return s->open.flags & VT_SLICE_WAKE_IDLE && s->open.t_wake == since;
+}
+
+/* What every other switch pays. (The verifier refuses one test of both pointers, which the compiler would
+ * make.) */
+static __always_inline bool concerns_nobody(struct running *r, const struct binding *was,
+                                            const struct binding *is)
+{
+    if (was)
+        return false;
+    machine_barrier();
+    if (is)
+        return false;
+    if (r->tid)
+        note_running(r, 0, 0);
+    return !r->since;
+}
+
+static __always_inline int sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next,
+                                        __u32 prev_state)
+{
+    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct binding *was = binding_of(prev), *is = binding_of(next);
+    bool told = was && was->vcpu; /* by a slice who had the CPU */
+    __u64 now;                    /* the same instant for all: on its CPU one ends where the other begins */
+
+    if (!r || concerns_nobody(r, was, is))
+        return 0;
+    now = bpf_ktime_get_ns();
+    if (was && !switch_out(was, prev, preempt, prev_state, now))
+        told = false;
+    if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
+        told = true;
+    occupants_at_switch(r, prev, told, now);
+    note_running(r, is && is->vcpu ? is : 0, (__u32)next->pid);
+    return 0;
+}
+
+/* One of the three is loaded: see kernel.h. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+             __u32 prev_state)
+{
+    return sched_switch(preempt, prev, next, prev_state);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch_stateless, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+    return sched_switch(preempt, prev, next, prev->__state);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch_state_second, bool preempt, __u32 prev_state, struct task_struct *prev,
+             struct task_struct *next)
+{
+    return sched_switch(preempt, prev, next, prev_state);
+}
+
+static __always_inline __u32 cpu_of(struct task_struct *task)
+{
+    struct task_struct___before_516 *t = (void *)task;
+
+    if (bpf_core_field_exists(t->cpu))
+        return BPF_CORE_READ(t, cpu);
+    return task->thread_info.cpu;
+}
+
+static __always_inline int wakeup(struct task_struct *task)
+{
+    struct binding *b = binding_of(task);
+    struct vt_slot *s = slot_of_binding(b);
+    __u64 now;
+
+    if (!s)
+        return 0;
+    if (s->sched == VT_SCHED_SEED) {
+        if (task->on_cpu) /* a wake-up of a running thread tells nothing */
+            return 0;
+        machine_lock(s);
+        machine_seed_off(s, mode_of(task), in_vcpu_block(b->vcpu) ? VT_HALTED : VT_BLOCKED);
+        machine_unlock(s);
+    }
+    if (s->sched != VT_SCHED_OFF)
+        return 0;
+    now = bpf_ktime_get_ns();
+    machine_lock(s);
+    machine_wakeup(s, now, task->on_cpu != 0);
+    machine_unlock(s);
+    if (s->sched == VT_SCHED_WAITING)
+        wait_begins(s, cpu_of(task), now);
+    return 0;
+}
+
+/*
+ * A new thread of a VM's process helps it, until it runs a vCPU.  Not at its first
+ * wake-up: to make task storage allocates, and the run queue's lock is held there.
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+    __u32 tgid = (__u32)child->tgid;
+    struct vm_process *vm = bpf_map_lookup_elem(&vm_processes, &tgid);
+
+    if (vm)
+        bind_helper(child, tgid, vm, bpf_ktime_get_ns());
+    return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(on_sched_wakeup, struct task_struct *task)
+{
+    return wakeup(task);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(on_sched_wakeup_new, struct task_struct *task)
+{
+    return wakeup(task);
+}
+
+static __always_inline void wait_moves(struct vt_slot *s, const struct binding *b, __u32 to_cpu)
+{
+    __u64 now = bpf_ktime_get_ns();
+    struct vt_ring_move *r = reserve(sizeof(*r), VT_RING_MOVE, b->slot, b->generation);
+
+    if (r) {
+        r->move.at = now;
+        r->move.from_cpu = (__u16)(s->waits_on - 1);
+        r->move.to_cpu = (__u16)to_cpu;
+        r->move.pad_ = 0;
+        submit(r, 0);
+    }
+    wait_ends(s);
+    wait_begins(s, to_cpu, now);
+}
+
+SEC("tp_btf/sched_migrate_task")
+int BPF_PROG(on_sched_migrate_task, struct task_struct *task, int to_cpu)
+{
+    struct binding *b = binding_of(task);
+    struct vt_slot *s = slot_of_binding(b);
+
+    if (!s)
+        return 0;
+    machine_lock(s);
+    machine_migrate(s);
+    machine_unlock(s);
+    if (s->waits_on)
+        wait_moves(s, b, (__u32)to_cpu);
+    return 0;
+}
+
+/* The vCPU's entry goes with the thread that has it. */
+static __always_inline void forget_vcpu(struct vt_slot *s)
+{
+    __u64 vcpu = s->vcpu;
+    struct binding *b = bpf_map_lookup_elem(&slot_of_vcpu, &vcpu);
+
+    if (b && b->generation == s->generation && slot_at(b->slot) == s)
+        bpf_map_delete_elem(&slot_of_vcpu, &vcpu);
+}
+
+/* From here on the thread only ends: whatever it still does is the monitor's. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_sched_process_exit, struct task_struct *task)
+{
+    struct vt_slot *s = slot_of(task);
+    __u32 tgid = (__u32)task->tgid, tid = (__u32)task->pid;
+
+    if (tid == tgid)
+        bpf_map_delete_elem(&vm_processes, &tgid);
+    if (s) {
+        bpf_map_delete_elem(&bound_threads, &tid);
+        machine_lock(s);
+        resolve_acting(s, mode_outside());
+        mode_edge(s, bpf_ktime_get_ns(), VT_VMM, s->mode, mode_outside());
+        machine_unlock(s);
+        forget_vcpu(s);
+    }
+    return 0;
+}
+
+/* ---- edges of KVM: all in the vCPU's own thread ---- */
+
+static __always_inline void run_begins(struct task_struct *task)
+{
+    __u64 vcpu = loaded_vcpu(task), now;
+    struct vt_slot *s = current_slot();
+
+    if (!vcpu)
+        return;
+    if (s && s->vcpu == vcpu) {
+        machine_lock(s); /* from here on no interrupt gets ahead of our look at the clock */
+        resolve_acting(s, mode_outside());
+        mode_edge(s, bpf_ktime_get_ns(), VT_VMM, VT_VMM, mode_in_kvm());
+        machine_unlock(s);
+        return;
+    }
+    now = bpf_ktime_get_ns();
+    if (s) { /* it ran another vCPU until now */
+        s->moved_at = now;
+        forget_vcpu(s);
+    }
+    current_slot(); /* ends that life */
+    if (own_tgid == (__u32)task->tgid)
+        __sync_fetch_and_add(&self_runs, 1);
+    else if (armed)
+        bind(task, vcpu, now, VT_SCHED_ON_CPU, mode_in_kvm(), bpf_get_smp_processor_id());
+}
+
+SEC("tp_btf/kvm_fpu")
+int BPF_PROG(on_kvm_fpu, int load)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct vt_slot *s;
+
+    if (load) {
+        run_begins(task);
+        return 0;
+    }
+    s = current_slot();
+    if (!s)
+        return 0;
+    machine_lock(s);
+    resolve_acting(s, mode_in_kvm());
+    mode_edge(s, bpf_ktime_get_ns(), VT_KVM, VT_RUN, mode_outside());
+    s->user_exits++;
+    s->open.user_exits++;
+    machine_unlock(s);
+    return 0;
+}
+
+/* The hardware's number for why the guest left, see ledger.h. */
+static __always_inline __u32 exit_reason_of(__u64 vcpu)
+{
+    struct vcpu_vmx *vmx = (void *)vcpu; /* both begin with the kvm_vcpu */
+    struct vcpu_vmx___616 *vmx_new = (void *)vcpu;
+    struct vcpu_svm *svm = (void *)vcpu;
+    __u64 code;
+
+    if (is_svm && bpf_core_field_exists(svm->vmcb)) {
+        code = BPF_CORE_READ(svm, vmcb, control.exit_code);
+        if (code >= 0x400 && code - 0x400 < VT_EXIT_REASONS - VT_EXIT_SVM_400)
+            return (__u32)code - 0x400 + VT_EXIT_SVM_400;
+    } else if (bpf_core_field_exists(vmx->exit_reason)) {
+        code = BPF_CORE_READ(vmx, exit_reason.full) & 0xffff;
+    } else if (bpf_core_field_exists(vmx_new->vt)) {
+        code = BPF_CORE_READ(vmx_new, vt.exit_reason.full) & 0xffff;
+    } else {
+        return VT_EXIT_OTHER;
+    }
+    return code < VT_EXIT_OTHER ? (__u32)code : VT_EXIT_OTHER;
+}
+
+/* The sum of that reason in the slot, or 0: no room is left. */
+static __always_inline struct vt_exit_sum *exit_sum_of(struct vt_slot *s, __u32 reason)
+{
+    __u32 index;
+
+    machine_check_again(reason);
+    if (reason >= VT_EXIT_REASONS)
+        return 0;
+    index = s->exit_sums[reason];
+    if (!index) {
+        if (exit_sums_taken >= VT_MAX_EXIT_SUMS)
+            return 0;
+        index = __sync_fetch_and_add(&exit_sums_taken, 1) + 1;
+        if (index > VT_MAX_EXIT_SUMS)
+            return 0;
+        s->exit_sums[reason] = (__u16)index;
+    }
+    index--;
+    return bpf_map_lookup_elem(&exit_sums, &index);
+}
+
+static __always_inline void exit_over(struct vt_slot *s)
+{
+    struct vt_exit_sum *sum;
+
+    if (s->exit_reason >= VT_EXIT_REASONS)
+        return;
+    sum = exit_sum_of(s, s->exit_reason);
+    if (sum)
+        machine_exit_over(s, sum);
+    else
+        s->exits_unsummed++;
+    s->exit_reason = VT_EXIT_REASONS;
+}
+
+SEC("tp_btf/kvm_entry")
+int on_kvm_entry(__u64 *ctx)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct vt_slot *s = current_slot();
+
+    (void)ctx;
+    if (s && s->kind == VT_SLOT_HELPER) { /* KVM_RUN's begin was not seen: it runs a vCPU now */
+        s->moved_at = bpf_ktime_get_ns();
+        s = current_slot(); /* ends that life */
+    }
+    if (!s) {
+        if (own_tgid == (__u32)task->tgid)
+            __sync_fetch_and_add(&self_entries, 1);
+        else if (armed && without_run_edges && loaded_vcpu(task))
+            bind(task, loaded_vcpu(task), bpf_ktime_get_ns(), VT_SCHED_ON_CPU, VT_GUEST,
+                 bpf_get_smp_processor_id());
+        return 0;
+    }
+    machine_lock(s);
+    resolve_acting(s, VT_KVM);
+    mode_edge(s, bpf_ktime_get_ns(), VT_KVM, VT_RUN, VT_GUEST);
+    exit_over(s);
+    machine_unlock(s);
+    return 0;
+}
+
+SEC("tp_btf/kvm_exit")
+int on_kvm_exit(__u64 *ctx)
+{
+    struct vt_slot *s = current_slot();
+
+    (void)ctx;
+    if (!s)
+        return 0;
+    machine_lock(s);
+    resolve_acting(s, VT_GUEST);
+    if (!s->exit_due)
+        mode_edge(s, bpf_ktime_get_ns(), VT_GUEST, VT_RUN, VT_KVM);
+    machine_exit(s, exit_reason_of(s->vcpu));
+    s->exits++;
+    s->open.exits++;
+    machine_unlock(s);
+    return 0;
+}
+
+SEC("tp_btf/kvm_vcpu_wakeup")
+int BPF_PROG(on_kvm_vcpu_wakeup, __u64 halted_ns)
+{
+    struct vt_slot *s = current_slot();
+    struct machine_sched_info info;
+
+    if (!s)
+        return 0;
+    machine_lock(s);
+    resolve_acting(s, mode_in_kvm());
+    info = own_sched_info(s);
+    machine_halt_over(s, bpf_ktime_get_ns(), halted_ns, &info);
+    machine_unlock(s);
+    return 0;
+}
+
+/* ---- host interrupts in a vCPU's stretch on CPU ---- */
+
+/*
+ * Its slot, unless a program that works on it was interrupted: what the
+ * interrupt takes then stays with the state that it interrupted.
+ */
+static __always_inline struct vt_slot *interrupted_slot(const struct running *r)
+{
+    struct vt_slot *s = slot_at(r->slot);
+
+    if (!s || s->generation != r->generation || s->moved_at || s->sequence & 1)
+        return 0;
+    return s;
+}
+
+static __always_inline int irq_begins(void)
+{
+    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_slot *s;
+    __u64 now;
+
+    if (!r || !r->tid || r->irq_depth++)
+        return 0;
+    s = interrupted_slot(r);
+    if (!s)
+        return 0;
+    now = bpf_ktime_get_ns();
+    machine_lock(s);
+    if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU)
+        machine_late_exit(s, now); /* an interrupt makes the guest exit; its event may be yet to come */
+    machine_irq_begin(s, now);
+    machine_unlock(s);
+    return 0;
+}
+
+static __always_inline int irq_ends(void)
+{
+    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_slot *s;
+
+    if (!r || !r->irq_depth || --r->irq_depth)
+        return 0;
+    s = interrupted_slot(r);
+    if (!s)
+        return 0;
+    machine_lock(s);
+    machine_irq_end(s, bpf_ktime_get_ns());
+    machine_unlock(s);
+    return 0;
+}
+
+#define IRQ(name)                                                                                            \
+    SEC("tp_btf/" #name "_entry") int on_##name##_entry(void *ctx)                                           \
+    {                                                                                                        \
+        return irq_begins();                                                                                 \
+    }                                                                                                        \
+    SEC("tp_btf/" #name "_exit") int on_##name##_exit(void *ctx)                                             \
+    {                                                                                                        \
+        return irq_ends();                                                                                   \
+    }
+
+/* The timer, IPIs and irq_work are no device interrupts: they have tracepoints of their own (arch/x86). */
+IRQ(irq_handler)
+IRQ(softirq)
+IRQ(local_timer)
+IRQ(reschedule)
+IRQ(call_function)
+IRQ(call_function_single)
+IRQ(irq_work)
+
+/* ---- what is there already when the recording begins ---- */
+
+static __always_inline bool is_vcpu_file(struct file *file)
+{
+    static const char want[8] = "kvm-vcpu";
+    char name[8] = {};
+    const unsigned char *p = BPF_CORE_READ(file, f_path.dentry, d_name.name);
+
+    bpf_probe_read_kernel(name, sizeof(name), p);
+    for (unsigned int i = 0; i < sizeof(want); i++)
+        if (name[i] != want[i])
+            return false;
+    return true;
+}
+
+/* First: the vCPU descriptors, and which thread last ran each (kvm_vcpu.pid). */
+SEC("iter/task_file")
+int find_vcpu_files(struct bpf_iter__task_file *ctx)
+{
+    struct file *file = ctx->file;
+    __u64 vcpu;
+    __u32 tid;
+
+    if (!file || !is_vcpu_file(file))
+        return 0;
+    vcpu = (__u64)BPF_CORE_READ(file, private_data);
+    tid = (__u32)BPF_CORE_READ((struct kvm_vcpu *)vcpu, pid, numbers[0].nr);
+    if (vcpu && tid)
+        bpf_map_update_elem(&found, &tid, &vcpu, BPF_ANY);
+    return 0;
+}
+
+/* What the task is in, should no event ever tell. vcpu: 0 of a helper. */
+static __always_inline __u8 state_seen(struct task_struct *task, __u32 mode, __u64 vcpu)
+{
+    if (task->on_cpu)
+        return (__u8)mode;
+    if (task->on_rq)
+        return VT_PREEMPTED;
+    if (vcpu && in_vcpu_block(vcpu))
+        return VT_HALTED;
+    return task->__state & TASK_HELD_BITS ? VT_STOPPED : VT_BLOCKED;
+}
+
+/* Then: their threads. The probes are attached already; the first event tells the state. */
+SEC("iter/task")
+int seed_vcpu_threads(struct bpf_iter__task *ctx)
+{
+    struct task_struct *task = ctx->task;
+    __u64 vcpu, *known, now;
+    struct vt_slot *s;
+    __u32 tid, mode;
+
+    if (!task || (__u32)task->tgid == own_tgid)
+        return 0;
+    tid = (__u32)task->pid;
+    vcpu = loaded_vcpu(task);
+    if (!vcpu) {
+        known = bpf_map_lookup_elem(&found, &tid);
+        if (!known)
+            return 0;
+        vcpu = *known;
+    }
+    if (bpf_task_storage_get(&bindings, task, 0, 0))
+        return 0; /* it acted already */
+    mode = mode_of(task);
+    now = bpf_ktime_get_ns();
+    s = bind(task, vcpu, now, VT_SCHED_SEED, mode, 0);
+    if (!s)
+        return 0;
+    s->seed_state = state_seen(task, mode, vcpu);
+    return 0;
+}
+
+/* A vhost worker of older kernels is a kernel thread, named after the VM's process: vhost-PID. */
+static __always_inline __u32 helped_by_vhost(struct task_struct *task)
+{
+    static const char want[6] = "vhost-";
+    __u32 tgid = 0;
+
+    if (!(task->flags & PF_KTHREAD))
+        return 0;
+    for (unsigned int i = 0; i < sizeof(want); i++)
+        if (task->comm[i] != want[i])
+            return 0;
+    for (unsigned int i = sizeof(want); i < VT_COMM_LEN; i++) {
+        if (task->comm[i] < '0' || task->comm[i] > '9')
+            break;
+        tgid = 10 * tgid + (__u32)(task->comm[i] - '0');
+    }
+    return tgid;
+}
+
+/* The helpers that are there already; run again when a VM was found. */
+SEC("iter/task")
+int seed_helpers(struct bpf_iter__task *ctx)
+{
+    struct task_struct *task = ctx->task;
+    struct vm_process *vm;
+    struct vt_slot *s;
+    __u32 tgid, tid;
+    __u64 *known;
+
+    if (!task)
+        return 0;
+    tgid = (__u32)task->tgid;
+    vm = bpf_map_lookup_elem(&vm_processes, &tgid);
+    if (!vm) {
+        tgid = helped_by_vhost(task);
+        vm = bpf_map_lookup_elem(&vm_processes, &tgid);
+    }
+    tid = (__u32)task->pid;
+    known = bpf_map_lookup_elem(&bound_threads, &tid);
+    if (!vm || (known && *known == task->start_time) || bpf_task_storage_get(&bindings, task, 0, 0))
+        return 0;
+    s = bind_helper(task, tgid, vm, bpf_ktime_get_ns());
+    if (!s)
+        return 0;
+    s->seed_state = state_seen(task, VT_VMM, 0);
+    return 0;
+}

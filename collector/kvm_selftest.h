@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VT_KVM_SELFTEST_H
+#define VT_KVM_SELFTEST_H
+
+/**
+ * Runs one instruction in a guest of our own, so that the probes show whether
+ * KVM's events really fire here: some back ends have the tracepoints and never
+ * reach them.  0, or -errno of the step that failed.
+ */
+int vt_kvm_selftest(void);
+
+#endif

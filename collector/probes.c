@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "probes.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "hostinfo.h"
+#include "kvm_selftest.h"
+#include "ledger.skel.h"
+#include "timing.h"
+
+#define SLOTS_BYTES     (sizeof(struct vt_slot) * VT_MAX_SLOTS)
+#define EXIT_SUMS_BYTES (sizeof(struct vt_exit_sum) * VT_MAX_EXIT_SUMS)
+
+struct vt_probes {
+    struct ledger_bpf *bpf;
+    struct ring_buffer *ring;
+    const struct vt_slot *slots;
+    const struct vt_exit_sum *exit_sums;
+    uint32_t off;
+    struct vt_timing timing;
+    const struct vt_ring_sinks *sinks; /* of the drain under way */
+};
+
+enum { MOST_PROGRAMS = 14 }; /* in a class */
+
+/* Which programs make up a class; a class is in use if its first tracepoint exists. */
+struct class_programs {
+    const char *name;
+    const char *tracepoints[MOST_PROGRAMS];
+    const char *programs[MOST_PROGRAMS];
+};
+
+static const struct class_programs classes[VT_NR_PROBE_CLASSES] = {
+    [VT_PROBE_SWITCH] = { "switch",
+                          { "sched_switch" },
+                          { "on_sched_switch", "on_sched_switch_stateless",
+                            "on_sched_switch_state_second" } },
+    [VT_PROBE_WAKEUP] = { "wakeup",
+                          { "sched_wakeup", "sched_wakeup_new" },
+                          { "on_sched_wakeup", "on_sched_wakeup_new" } },
+    [VT_PROBE_MIGRATE] = { "migrate", { "sched_migrate_task" }, { "on_sched_migrate_task" } },
+    [VT_PROBE_EXIT] = { "exit", { "sched_process_exit" }, { "on_sched_process_exit" } },
+    [VT_PROBE_KVM_RUN] = { "kvm-run", { "kvm_fpu" }, { "on_kvm_fpu" } },
+    [VT_PROBE_ENTRY_EXIT] = { "entry-exit", { "kvm_entry", "kvm_exit" }, { "on_kvm_entry", "on_kvm_exit" } },
+    [VT_PROBE_HALT] = { "halt", { "kvm_vcpu_wakeup" }, { "on_kvm_vcpu_wakeup" } },
+    [VT_PROBE_IRQ] = { "irq",
+                       { "irq_handler_entry", "irq_handler_exit", "softirq_entry", "softirq_exit",
+                         "local_timer_entry", "local_timer_exit", "reschedule_entry", "reschedule_exit",
+                         "call_function_entry", "call_function_exit", "call_function_single_entry",
+                         "call_function_single_exit", "irq_work_entry", "irq_work_exit" },
+                       { "on_irq_handler_entry", "on_irq_handler_exit", "on_softirq_entry", "on_softirq_exit",
+                         "on_local_timer_entry", "on_local_timer_exit", "on_reschedule_entry",
+                         "on_reschedule_exit", "on_call_function_entry", "on_call_function_exit",
+                         "on_call_function_single_entry", "on_call_function_single_exit", "on_irq_work_entry",
+                         "on_irq_work_exit" } },
+};
+
+const char *vt_probe_class_name(unsigned class)
+{
+    return class < VT_NR_PROBE_CLASSES ? classes[class].name : NULL;
+}
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+    if (level == LIBBPF_DEBUG || !getenv("VTIME_DEBUG"))
+        return 0;
+    return vfprintf(stderr, format, args);
+}
+
+/* The BTFs that may describe a tracepoint: the kernel's and those of the KVM modules. */
+struct btfs {
+    struct btf *btf[4];
+    size_t n;
+};
+
+static void btfs_release(struct btfs *b)
+{
+    while (b->n > 0)
+        btf__free(b->btf[--b->n]);
+}
+
+static int btfs_load(struct btfs *b, struct vt_err *err)
+{
+    static const char *const modules[] = { "kvm", "kvm_intel", "kvm_amd" };
+    struct btf *base = btf__load_vmlinux_btf();
+
+    if (!base)
+        return vt_fail(err, ENOENT,
+                       "this kernel has no BTF (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF=y");
+    b->btf[b->n++] = base;
+    for (size_t i = 0; i < sizeof(modules) / sizeof(*modules); i++) {
+        struct btf *m = btf__load_module_btf(modules[i], base);
+        if (m)
+            b->btf[b->n++] = m;
+    }
+    return 0;
+}
+
+/* The function prototype of a tracepoint (typedef btf_trace_NAME), or NULL if there is none. */
+static const struct btf_type *tracepoint_proto(const struct btfs *b, const char *name, const struct btf **ret)
+{
+    char typedef_name[80];
+
+    snprintf(typedef_name, sizeof(typedef_name), "btf_trace_%s", name);
+    for (size_t i = 0; i < b->n; i++) {
+        int id = btf__find_by_name_kind(b->btf[i], typedef_name, BTF_KIND_TYPEDEF);
+        const struct btf_type *t = id > 0 ? btf__type_by_id(b->btf[i], (uint32_t)id) : NULL;
+
+        t = t ? btf__type_by_id(b->btf[i], t->type) : NULL; /* pointer */
+        t = t ? btf__type_by_id(b->btf[i], t->type) : NULL; /* prototype */
+        if (t && btf_is_func_proto(t)) {
+            *ret = b->btf[i];
+            return t;
+        }
+    }
+    return NULL;
+}
+
+/* Which of the three sched_switch programs fits (see kernel.h): by the prototype's arguments. */
+static const char *switch_program(const struct btfs *b)
+{
+    const struct btf *btf = NULL;
+    const struct btf_type *proto = tracepoint_proto(b, "sched_switch", &btf);
+
+    if (!proto || btf_vlen(proto) < 4)
+        return NULL;
+    if (btf_vlen(proto) == 4) /* context, preempt, prev, next */
+        return "on_sched_switch_stateless";
+    const struct btf_type *third = btf__type_by_id(btf, btf_params(proto)[2].type);
+    return third && btf_is_ptr(third) ? "on_sched_switch" : "on_sched_switch_state_second";
+}
+
+static bool class_exists(const struct btfs *b, const struct class_programs *c)
+{
+    const struct btf *btf;
+
+    for (size_t i = 0; i < MOST_PROGRAMS && c->tracepoints[i]; i++)
+        if (!tracepoint_proto(b, c->tracepoints[i], &btf))
+            return false;
+    return true;
+}
+
+static void leave_out(struct vt_probes *p, const char *program)
+{
+    struct bpf_program *prog = bpf_object__find_program_by_name(p->bpf->obj, program);
+
+    if (prog)
+        bpf_program__set_autoload(prog, false);
+}
+
+static int choose_programs(struct vt_probes *p, struct vt_err *err)
+{
+    struct btfs b = { 0 };
+    int r = btfs_load(&b, err);
+
+    if (r)
+        return r;
+    const char *fitting = switch_program(&b);
+    bool has_kvm = class_exists(&b, &classes[VT_PROBE_KVM_RUN]);
+    for (unsigned c = 0; c < VT_NR_PROBE_CLASSES; c++) {
+        if (!class_exists(&b, &classes[c]))
+            p->off |= 1u << c;
+        for (size_t i = 0; i < MOST_PROGRAMS && classes[c].programs[i]; i++) {
+            const char *name = classes[c].programs[i];
+            bool other = c == VT_PROBE_SWITCH && fitting && strcmp(name, fitting) != 0;
+            if (other || (p->off & 1u << c))
+                leave_out(p, name);
+        }
+    }
+    btfs_release(&b);
+    if (!fitting)
+        return vt_fail(err, ENOTSUP, "this kernel's sched_switch tracepoint has an unknown form");
+    if (!has_kvm)
+        return vt_fail(err, ENODEV,
+                       "this kernel has no KVM, or its module is not loaded: modprobe kvm_intel or kvm_amd");
+    return 0;
+}
+
+static int load(struct vt_probes *p, const struct vt_probes_options *o, struct vt_err *err)
+{
+    struct ledger_bpf *bpf = ledger_bpf__open();
+
+    if (!bpf)
+        return vt_fail(err, errno, "the BPF object could not be opened: %s", strerror(errno));
+    p->bpf = bpf;
+    int r = choose_programs(p, err);
+    if (r)
+        return r;
+    bpf->rodata->own_tgid = (uint32_t)getpid();
+    bpf->rodata->ledger_only = o->ledger_only;
+    bpf->rodata->is_svm = vt_exit_isa_here() == VT_ISA_SVM;
+    bpf->rodata->without_run_edges = p->off & 1u << VT_PROBE_KVM_RUN;
+    if (o->ring_bytes) {
+        bpf_map__set_max_entries(bpf->maps.slices, o->ring_bytes);
+        bpf->rodata->wakeup_bytes = o->ring_bytes / 4;
+    }
+    r = ledger_bpf__load(bpf);
+    if (r == -EPERM)
+        return vt_fail(err, EPERM, "loading BPF programs was refused: run as root (CAP_BPF and CAP_PERFMON)");
+    if (r)
+        return vt_fail(err, -r, "the kernel refused the BPF programs (%s); VTIME_DEBUG=1 shows its words",
+                       strerror(-r));
+    return 0;
+}
+
+static int map_slots(struct vt_probes *p, struct vt_err *err)
+{
+    int fd = bpf_map__fd(p->bpf->maps.slots);
+
+    void *m = mmap(NULL, SLOTS_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+    if (m == MAP_FAILED)
+        return vt_fail(err, errno, "the ledger could not be mapped: %s", strerror(errno));
+    p->slots = m;
+    fd = bpf_map__fd(p->bpf->maps.exit_sums);
+    m = mmap(NULL, EXIT_SUMS_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+    if (m == MAP_FAILED)
+        return vt_fail(err, errno, "the sums of exits could not be mapped: %s", strerror(errno));
+    p->exit_sums = m;
+    for (uint32_t i = VT_MAX_SLOTS; i-- > 0;)
+        if (bpf_map_update_elem(bpf_map__fd(p->bpf->maps.free_slots), NULL, &i, BPF_ANY))
+            return vt_fail(err, errno, "the ledger's slots could not be set up: %s", strerror(errno));
+    return 0;
+}
+
+static int on_ring(void *context, void *data, size_t size)
+{
+    struct vt_probes *p = context;
+
+    const struct vt_ring_sinks *to = p->sinks;
+    const struct vt_ring_head *head = data;
+
+    if (to->slice && size >= sizeof(struct vt_ring_slice) && head->type == VT_RING_SLICE)
+        return to->slice(to->context, data);
+    if (to->segment && size >= sizeof(struct vt_ring_segment) && head->type == VT_RING_SEGMENT)
+        return to->segment(to->context, data);
+    if (to->move && size >= sizeof(struct vt_ring_move) && head->type == VT_RING_MOVE)
+        return to->move(to->context, data);
+    return 0;
+}
+
+int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **ret, struct vt_err *err)
+{
+    struct vt_probes *p = calloc(1, sizeof(*p));
+    int r;
+
+    if (!p)
+        return vt_fail(err, ENOMEM, "out of memory");
+    libbpf_set_print(quiet);
+    p->off = options->off;
+    p->timing = VT_TIMING_OWN;
+    if ((r = load(p, options, err)) || (r = map_slots(p, err)))
+        goto fail;
+    p->ring = ring_buffer__new(bpf_map__fd(p->bpf->maps.slices), on_ring, p, NULL);
+    if (!p->ring) {
+        r = vt_fail(err, errno, "the slice ring could not be opened: %s", strerror(errno));
+        goto fail;
+    }
+    r = ledger_bpf__attach(p->bpf);
+    if (r) {
+        vt_fail(err, -r, "the BPF programs could not be attached: %s", strerror(-r));
+        goto fail;
+    }
+    vt_kvm_selftest();
+    p->bpf->bss->split = p->bpf->bss->self_entries > 0;
+    __atomic_store_n(&p->bpf->bss->armed, true, __ATOMIC_RELEASE);
+    *ret = p;
+    return 0;
+fail:
+    vt_probes_close(p);
+    return r;
+}
+
+static int run_iterator(const struct bpf_program *prog, struct vt_err *err)
+{
+    struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
+    int fd, r = 0;
+    char buf[64];
+    ssize_t n;
+
+    if (!link)
+        return vt_fail(err, errno, "a BPF iterator could not be attached: %s", strerror(errno));
+    fd = bpf_iter_create(bpf_link__fd(link));
+    if (fd < 0)
+        r = vt_fail(err, errno, "a BPF iterator could not be started: %s", strerror(errno));
+    while (fd >= 0 && ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN)))
+        ;
+    if (fd >= 0)
+        close(fd);
+    bpf_link__destroy(link);
+    return r;
+}
+
+int vt_probes_seed(struct vt_probes *p, struct vt_err *err)
+{
+    int r = run_iterator(p->bpf->progs.find_vcpu_files, err);
+
+    if (!r)
+        r = run_iterator(p->bpf->progs.seed_vcpu_threads, err);
+    return r ? r : vt_probes_find_helpers(p, err);
+}
+
+int vt_probes_find_helpers(struct vt_probes *p, struct vt_err *err)
+{
+    return run_iterator(p->bpf->progs.seed_helpers, err);
+}
+
+uint32_t vt_probes_off(const struct vt_probes *p)
+{
+    return p->off;
+}
+
+bool vt_probes_ledger_only(const struct vt_probes *p)
+{
+    return p->bpf->rodata->ledger_only;
+}
+
+bool vt_probes_split(const struct vt_probes *p)
+{
+    return p->bpf->bss->split;
+}
+
+uint32_t vt_probes_slots(const struct vt_probes *p)
+{
+    return __atomic_load_n(&p->bpf->bss->slots_used, __ATOMIC_ACQUIRE);
+}
+
+uint32_t vt_probes_generation(const struct vt_probes *p, uint32_t slot)
+{
+    return __atomic_load_n(&p->slots[slot].generation, __ATOMIC_RELAXED);
+}
+
+/* n bytes that are written under the slot's sequence: false if it kept changing. */
+static bool copy_settled(const struct vt_slot *s, void *to, const void *from, size_t n)
+{
+    for (int tries = 0; tries < 1000000; tries++) {
+        uint32_t before = __atomic_load_n(&s->sequence, __ATOMIC_ACQUIRE);
+        if (before & 1)
+            continue;
+        memcpy(to, from, n);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&s->sequence, __ATOMIC_RELAXED) == before)
+            return true;
+    }
+    return false;
+}
+
+bool vt_probes_read(const struct vt_probes *p, uint32_t slot, struct vt_slot *ret)
+{
+    return copy_settled(&p->slots[slot], ret, &p->slots[slot], sizeof(*ret));
+}
+
+bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, struct vt_exit_sum *ret)
+{
+    return index < VT_MAX_EXIT_SUMS && copy_settled(&p->slots[slot], ret, &p->exit_sums[index], sizeof(*ret));
+}
+
+int vt_probes_release(struct vt_probes *p, uint32_t slot)
+{
+    return bpf_map_update_elem(bpf_map__fd(p->bpf->maps.free_slots), NULL, &slot, BPF_ANY) ? -errno : 0;
+}
+
+int vt_probes_fd(const struct vt_probes *p)
+{
+    return ring_buffer__epoll_fd(p->ring);
+}
+
+int vt_probes_drain(struct vt_probes *p, const struct vt_ring_sinks *sinks)
+{
+    p->sinks = sinks;
+    int r = ring_buffer__consume(p->ring);
+    return r < 0 ? r : 0;
+}
+
+void vt_probes_lost(const struct vt_probes *p, uint64_t ret_lost[VT_NR_LOST_REASONS])
+{
+    struct bpf_program *prog;
+
+    for (unsigned i = 0; i < VT_NR_LOST_REASONS; i++)
+        ret_lost[i] = __atomic_load_n(&p->bpf->bss->lost[i], __ATOMIC_RELAXED);
+    bpf_object__for_each_program(prog, p->bpf->obj)
+    {
+        struct bpf_prog_info info = { 0 };
+        uint32_t len = sizeof(info);
+        int fd = bpf_program__fd(prog);
+        if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len))
+            ret_lost[VT_LOST_RECURSION] += info.recursion_misses;
+    }
+}
+
+void vt_probes_cost(const struct vt_probes *p, uint64_t *ret_ns, uint64_t *ret_runs)
+{
+    struct bpf_program *prog;
+
+    *ret_ns = *ret_runs = 0;
+    bpf_object__for_each_program(prog, p->bpf->obj)
+    {
+        struct bpf_prog_info info = { 0 };
+        uint32_t len = sizeof(info);
+        int fd = bpf_program__fd(prog);
+        if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len)) {
+            *ret_ns += info.run_time_ns;
+            *ret_runs += info.run_cnt;
+        }
+    }
+}
+
+int vt_probes_time(const struct vt_probes *p)
+{
+    return vt_timing_on(&p->timing);
+}
+
+void vt_probes_keep_timing(struct vt_probes *p)
+{
+    vt_timing_start(&p->timing);
+}
+
+uint64_t vt_probes_class_runs(const struct vt_probes *p, unsigned class)
+{
+    uint64_t least = UINT64_MAX, most = 0;
+
+    for (size_t i = 0; i < MOST_PROGRAMS && classes[class].programs[i]; i++) {
+        struct bpf_prog_info info = { 0 };
+        uint32_t len = sizeof(info);
+        struct bpf_program *prog = bpf_object__find_program_by_name(p->bpf->obj, classes[class].programs[i]);
+        int fd = prog ? bpf_program__fd(prog) : -1;
+        if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
+            continue;
+        least = info.run_cnt < least ? info.run_cnt : least;
+        most = info.run_cnt > most ? info.run_cnt : most;
+    }
+    return class == VT_PROBE_IRQ ? most : most ? least : 0; /* some interrupts a host never has */
+}
+
+void vt_probes_close(struct vt_probes *p)
+{
+    if (!p)
+        return;
+    vt_timing_stop(&p->timing);
+    ring_buffer__free(p->ring);
+    if (p->slots)
+        munmap((void *)(uintptr_t)p->slots, SLOTS_BYTES);
+    if (p->exit_sums)
+        munmap((void *)(uintptr_t)p->exit_sums, EXIT_SUMS_BYTES);
+    ledger_bpf__destroy(p->bpf);
+    free(p);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The BPF ledger seen from user space: load, attach, seed, read. */
+#ifndef VT_PROBES_H
+#define VT_PROBES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "vt/ledger.h"
+#include "vt/record.h"
+
+struct vt_probes;
+
+struct vt_probes_options {
+    uint32_t off;        /* bit per enum vt_probe_class to leave out */
+    bool ledger_only;    /* no slices: integrals at each checkpoint only */
+    uint32_t ring_bytes; /* of the slice ring, a power of two; 0: default */
+};
+
+/**
+ * Loads and attaches what this kernel has.  Optional classes that it lacks end
+ * up in vt_probes_off(); without sched_switch, BTF or the privilege it fails:
+ * -EPERM, -ENOENT (no BTF), -ENODEV (no KVM), -ENOTSUP (an unknown sched_switch).
+ */
+int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **ret, struct vt_err *err);
+
+/** Finds the vCPUs that exist already.  Call once, when ready to drain. */
+int vt_probes_seed(struct vt_probes *p, struct vt_err *err);
+
+/** Finds the other threads of VMs' processes and vhost workers. Call again when a VM was found, and now and
+ * then. */
+int vt_probes_find_helpers(struct vt_probes *p, struct vt_err *err);
+
+bool vt_probes_ledger_only(const struct vt_probes *p);
+
+uint32_t vt_probes_off(const struct vt_probes *p);
+
+/** kvm_entry and kvm_exit were seen to fire for a test guest. */
+bool vt_probes_split(const struct vt_probes *p);
+
+/** How many slots a reader must look at. */
+uint32_t vt_probes_slots(const struct vt_probes *p);
+
+/** The slot's present generation, without a copy: which life has it. */
+uint32_t vt_probes_generation(const struct vt_probes *p, uint32_t slot);
+
+/** A consistent copy of a slot: false if it kept changing (a writer died half-way: never seen). */
+bool vt_probes_read(const struct vt_probes *p, uint32_t slot, struct vt_slot *ret);
+
+/** A consistent copy of a sum of exits, by its index in a copy of that slot; false as for vt_probes_read().
+ */
+bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, struct vt_exit_sum *ret);
+
+/** Gives the slot of a GONE life back, once its last slice was drained and its last checkpoint written. */
+int vt_probes_release(struct vt_probes *p, uint32_t slot);
+
+/** A pollable descriptor: readable when the ring wants draining. */
+int vt_probes_fd(const struct vt_probes *p);
+
+/** What to do with each record, NULL: nothing; a negative return stops and is returned. */
+struct vt_ring_sinks {
+    void *context;
+    int (*slice)(void *context, const struct vt_ring_slice *rec);
+    int (*segment)(void *context, const struct vt_ring_segment *rec);
+    int (*move)(void *context, const struct vt_ring_move *rec);
+};
+
+/** Calls a sink for each record that waits. */
+int vt_probes_drain(struct vt_probes *p, const struct vt_ring_sinks *sinks);
+
+/** Events lost so far, by reason. */
+void vt_probes_lost(const struct vt_probes *p, uint64_t ret_lost[VT_NR_LOST_REASONS]);
+
+/** Run time and runs of the programs, as far as the kernel counted them (bpf_enable_stats). */
+void vt_probes_cost(const struct vt_probes *p, uint64_t *ret_ns, uint64_t *ret_runs);
+
+/**
+ * A descriptor that makes the kernel count the above until it is closed; -1:
+ * it may not.  After vt_probes_keep_timing() also without CAP_SYS_ADMIN.
+ */
+int vt_probes_time(const struct vt_probes *p);
+void vt_probes_keep_timing(struct vt_probes *p);
+
+/** Runs of a class's programs, the least of those attached (of interrupts the most); counted while
+ * bpf_enable_stats is on. */
+uint64_t vt_probes_class_runs(const struct vt_probes *p, unsigned class);
+
+void vt_probes_close(struct vt_probes *p);
+
+/** "switch", "wakeup", …; NULL past the end. */
+const char *vt_probe_class_name(unsigned class);
+
+#endif

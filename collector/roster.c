@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "roster.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hostinfo.h"
+
+/* What this roster knows of a slot's present life. */
+struct seat {
+    uint32_t generation;
+    int64_t id; /* of the vCPU or helper */
+    uint64_t tsc_offset, tsc_ratio;
+    bool tsc_known;
+};
+
+struct vm {
+    uint32_t tgid;
+    uint64_t start_ns;
+    int64_t id; /* in this recording; 0: not in it yet, known from the one before */
+    char name[VT_VM_NAME_LEN];
+};
+
+struct vt_roster {
+    struct vt_store *store;
+    struct seat *seats; /* VT_MAX_SLOTS */
+    struct vm *vms;
+    size_t nr_vms, room;
+    int64_t last_vm, last_vcpu, last_helper;
+};
+
+/* /proc tells a process's start to 10 ms; two processes of one pid are further apart. */
+#define SAME_START_NS UINT64_C(20000000)
+
+struct vt_roster *vt_roster_new(struct vt_store *store)
+{
+    struct vt_roster *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return NULL;
+    r->store = store;
+    r->seats = calloc(VT_MAX_SLOTS, sizeof(*r->seats));
+    if (!r->seats) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+struct vt_roster *vt_roster_next(const struct vt_roster *before, struct vt_store *store)
+{
+    struct vt_roster *r = vt_roster_new(store);
+
+    if (!r || !before->nr_vms)
+        return r;
+    r->vms = calloc(before->nr_vms, sizeof(*r->vms));
+    if (!r->vms) {
+        vt_roster_free(r);
+        return NULL;
+    }
+    r->room = before->nr_vms;
+    for (size_t i = 0; i < before->nr_vms; i++) {
+        if (!before->vms[i].id) /* it isn't heard of any more */
+            continue;
+        r->vms[r->nr_vms] = before->vms[i];
+        r->vms[r->nr_vms++].id = 0;
+    }
+    return r;
+}
+
+void vt_roster_free(struct vt_roster *r)
+{
+    if (!r)
+        return;
+    free(r->seats);
+    free(r->vms);
+    free(r);
+}
+
+static bool same_start(uint64_t a, uint64_t b)
+{
+    return (a > b ? a - b : b - a) < SAME_START_NS;
+}
+
+/* Two VMs of one name are told apart by their pids. */
+static void make_unique(const struct vt_roster *r, struct vm *vm)
+{
+    for (size_t i = 0; i < r->nr_vms; i++)
+        if (strcmp(r->vms[i].name, vm->name) == 0) {
+            char tail[16];
+            int n = snprintf(tail, sizeof(tail), "/%u", vm->tgid);
+            size_t keep = strnlen(vm->name, VT_VM_NAME_LEN - 1 - (size_t)n);
+            snprintf(vm->name + keep, VT_VM_NAME_LEN - keep, "%s", tail);
+            return;
+        }
+}
+
+/* Into the recording, if it is not there yet. */
+static int64_t enter(struct vt_roster *r, struct vm *vm, struct vt_err *err)
+{
+    struct vt_vm row = {
+        .id = r->last_vm + 1, .kind = VT_VM_KVM, .tgid = vm->tgid, .start_time = { vm->start_ns }
+    };
+
+    if (vm->id)
+        return vm->id;
+    memcpy(row.name, vm->name, sizeof(row.name));
+    int e = vt_store_put_vm(r->store, &row, err);
+    return e ? e : (vm->id = r->last_vm = row.id);
+}
+
+static int64_t vm_of(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, const char *comm,
+                     struct vt_err *err)
+{
+    for (size_t i = r->nr_vms; i-- > 0;)
+        if (r->vms[i].tgid == tgid && same_start(r->vms[i].start_ns, start_ns))
+            return enter(r, &r->vms[i], err);
+    if (r->nr_vms == r->room) {
+        size_t room = r->room ? 2 * r->room : 16;
+        struct vm *more = realloc(r->vms, room * sizeof(*more));
+        if (!more)
+            return vt_fail(err, ENOMEM, "out of memory");
+        r->vms = more;
+        r->room = room;
+    }
+    struct vm vm = { .tgid = tgid, .start_ns = start_ns };
+    vt_vm_name(tgid, comm, vm.name);
+    make_unique(r, &vm);
+    int64_t id = enter(r, &vm, err);
+    if (id > 0)
+        r->vms[r->nr_vms++] = vm;
+    return id;
+}
+
+int64_t vt_roster_known(const struct vt_roster *r, uint32_t slot, uint32_t generation)
+{
+    return r->seats[slot].generation == generation ? r->seats[slot].id : 0;
+}
+
+static int64_t enter_vcpu(struct vt_roster *r, int64_t vm, const struct vt_slot *s, struct vt_err *err)
+{
+    struct vt_vcpu row = {
+        .id = r->last_vcpu + 1,
+        .vm = vm,
+        .index = s->vcpu_id,
+        .tid = s->tid,
+        .start_time = { s->start_time },
+        .born = { s->born },
+    };
+    int e = vt_store_put_vcpu(r->store, &row, err);
+
+    return e ? e : (r->last_vcpu = row.id);
+}
+
+static int64_t enter_helper(struct vt_roster *r, int64_t vm, const struct vt_slot *s, struct vt_err *err)
+{
+    struct vt_helper row = { r->last_helper + 1, vm, s->tid, { s->start_time }, { s->born }, "" };
+
+    memcpy(row.comm, s->comm, strnlen(s->comm, sizeof(row.comm) - 1));
+    int e = vt_store_put_helper(r->store, &row, err);
+    return e ? e : (r->last_helper = row.id);
+}
+
+int64_t vt_roster_life(struct vt_roster *r, uint32_t slot, const struct vt_slot *s, struct vt_err *err)
+{
+    struct seat *seat = &r->seats[slot];
+
+    if (seat->generation == s->generation)
+        return seat->id;
+    int64_t vm = vm_of(r, s->tgid, s->vm_start_time, s->comm, err);
+    if (vm < 0)
+        return vm;
+    int64_t id = s->kind == VT_SLOT_HELPER ? enter_helper(r, vm, s, err) : enter_vcpu(r, vm, s, err);
+    if (id > 0)
+        *seat = (struct seat){ .generation = s->generation, .id = id };
+    return id;
+}
+
+int64_t vt_roster_process(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, struct vt_err *err)
+{
+    return vm_of(r, tgid, start_ns, "?", err);
+}
+
+int vt_roster_tsc(struct vt_roster *r, uint32_t slot, const struct vt_slot *s, host_ns at, struct vt_err *err)
+{
+    struct seat *seat = &r->seats[slot];
+
+    if (!seat->id ||
+        (seat->tsc_known && seat->tsc_offset == s->tsc_offset && seat->tsc_ratio == s->tsc_ratio))
+        return 0;
+    struct vt_tsc_epoch row = {
+        .vcpu = seat->id,
+        .at = seat->tsc_known ? at : (host_ns){ s->born },
+        .offset = s->tsc_offset,
+        .ratio = s->tsc_ratio,
+        .frac = vt_tsc_ratio_frac(s->tsc_ratio),
+    };
+    seat->tsc_known = true;
+    seat->tsc_offset = s->tsc_offset;
+    seat->tsc_ratio = s->tsc_ratio;
+    return vt_store_put_tsc_epoch(r->store, &row, err);
+}
+
+unsigned vt_roster_vms(const struct vt_roster *r)
+{
+    return (unsigned)r->last_vm;
+}
+
+unsigned vt_roster_vcpus(const struct vt_roster *r)
+{
+    return (unsigned)r->last_vcpu;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is who: which VM and vCPU of the recording a ledger slot, a process or
+ * an agent's channel belongs to.  Writes the vm, vcpu and tsc_epoch rows.
+ */
+#ifndef VT_ROSTER_H
+#define VT_ROSTER_H
+
+#include "probes.h"
+#include "store/store.h"
+
+struct vt_roster;
+
+struct vt_roster *vt_roster_new(struct vt_store *store);
+/** For the recording that follows: VMs keep the names that they have in `before`. NULL: out of memory. */
+struct vt_roster *vt_roster_next(const struct vt_roster *before, struct vt_store *store);
+void vt_roster_free(struct vt_roster *r);
+
+/**
+ * The recording's id of the vCPU or helper in this slot (each counts for itself),
+ * registering it when new; -errno.
+ */
+int64_t vt_roster_life(struct vt_roster *r, uint32_t slot, const struct vt_slot *s, struct vt_err *err);
+
+/** The id if this slot's life is known already, else 0: no look at the slot needed. */
+int64_t vt_roster_known(const struct vt_roster *r, uint32_t slot, uint32_t generation);
+
+/** The VM that a process is (an agent's peer; start_ns: vt_process_start), registering it when new;
+ * -errno. */
+int64_t vt_roster_process(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, struct vt_err *err);
+
+/** Notes the slot's TSC offset and ratio; writes an epoch when they changed. */
+int vt_roster_tsc(struct vt_roster *r, uint32_t slot, const struct vt_slot *s, host_ns at,
+                  struct vt_err *err);
+
+unsigned vt_roster_vms(const struct vt_roster *r);
+unsigned vt_roster_vcpus(const struct vt_roster *r);
+
+#endif
