@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What bench.sh runs besides vtime and perf.
+BENCH := $(BUILD)/bench
+BENCH_BIN := $(BENCH)/empty $(BENCH)/pingpong $(BENCH)/slicesize $(BENCH)/replay
+
+$(BENCH)/%: tests/bench/%.c $(OBJ_LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(OBJ_LIB) $(LDLIBS)
+
+# The recorder and the correlator themselves; what probes.h promises is its own.
+$(BENCH)/replay: tests/bench/replay.c $(BUILD)/libvt.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(BUILD)/libvt.a $(LDLIBS)
+
+$(BENCH)/empty.bpf.o: tests/bench/empty.bpf.c | $(BUILD)/.deps
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -c -o $@ $<
+
+.PHONY: bench
+bench: all $(BENCH_BIN) $(BENCH)/empty.bpf.o
+	BUILD=$(BUILD) tests/bench/bench.sh

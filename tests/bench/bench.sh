@@ -1,0 +1,402 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The cost of the measurement, as ratios in one run. Needs root; see --help.
+set -u -o pipefail
+cd "$(dirname "$0")/../.." || exit 1
+build=${BUILD:-build}
+vtime=$build/bin/vtime
+export LC_ALL=C
+
+usage() {
+  cat <<'END'
+usage: bench.sh [--json] [--rounds N]
+
+  context switch   `perf bench sched pipe` on one CPU, CPU time per switch with nothing
+                   attached, with empty BPF programs at the ledger's tracepoints, under
+                   `vtime record` and under `perf sched record`, in turn (the last in each third), N rounds (25);
+                   then the same ping-pong between two threads that are vCPUs
+  store            bytes per slice of a recording of four spin guests on one CPU
+  guest            its way to CPL 3, and the monitor's memory beyond guest RAM
+  collector        its own CPU while it records
+  scale            2000 vCPUs on 256 CPUs, synthetic, 1 000 000 slices a second:
+                   the recorder and the correlator on it, CPU time and memory
+
+Prints median, lowest and highest, and whether an aim is met; an aim missed is no
+failure. CPU time, not elapsed: what else runs on the CPU is not counted.
+END
+}
+
+complain() { echo "bench: $1" >&2; }
+note() { [ ! -t 2 ] || printf '\r\033[K%s' "$1" >&2; }
+
+json='' rounds=25
+while [ $# -gt 0 ]; do
+  case $1 in
+  --json) json=1; shift ;;
+  --rounds) rounds=${2:-}; shift 2 || shift; [[ $rounds =~ ^[1-9][0-9]?$ ]] || { complain '--rounds wants 1 to 99'; exit 2; } ;;
+  -h | --help) usage; exit 0 ;;
+  *) complain "unknown option $1 (see --help)"; exit 2 ;;
+  esac
+done
+[ "$(id -u)" -eq 0 ] || { complain 'needs root, as recording does'; exit 1; }
+for need in "$vtime" "$build/bench/empty" "$build/bench/pingpong" "$build/bench/slicesize" "$build/bench/replay"; do
+  [ -x "$need" ] || { complain "no $need: run make bench"; exit 1; }
+done
+
+# On tmpfs, so that a disk is not what is measured.
+tmp=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")/vtime-bench.XXXXXX") || exit 1
+attached=
+trap '[ -z "$attached" ] || kill "$attached" 2>/dev/null
+  echo "$stats_before" >/proc/sys/kernel/bpf_stats_enabled
+  rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM HUP
+mkfifo "$tmp/ready" "$tmp/stop"
+stats_before=$(cat /proc/sys/kernel/bpf_stats_enabled)
+PATH=$PATH:/usr/sbin:/sbin
+: >"$tmp/samples"
+samples=$tmp/samples
+
+# The bench has the last CPU, the observers the others.
+cpus=$(nproc)
+cpu=$((cpus - 1))
+others=0
+[ "$cpu" -lt 2 ] || others=0-$((cpu - 1))
+
+# ---- samples: lines "name round value" ----
+
+round=0
+sample() { [ -z "$2" ] || echo "$1 $round $2" >>"$samples"; }
+
+# column NAME: its values
+column() { awk -v n="$1" '$1 == n { print $3 }' "$samples"; }
+
+# difference OF MINUS INTO: round by round
+difference() {
+  awk -v a="$1" -v b="$2" -v n="$3" '
+    $1 == a { of[$2] = $3 }
+    $1 == b { minus[$2] = $3 }
+    END { for (r in of) if (r in minus) print n, r, of[r] - minus[r] }' "$samples" >"$tmp/difference"
+  cat "$tmp/difference" >>"$samples"
+}
+
+# quantile NAME Q: 0 lowest, 0.5 median, 1 highest; nothing if there are no samples
+quantile() {
+  column "$1" | sort -g | awk -v q="$2" '{ v[NR] = $1 } END {
+    if (!NR) exit
+    p = 1 + q * (NR - 1); i = int(p); print v[i] + (p - i) * ((i < NR ? v[i + 1] : v[i]) - v[i]) }'
+}
+
+# ---- what is attached while a sample is taken ----
+
+attach_empty() {
+  taskset -c "$others" "$build/bench/empty" "$build/bench/empty.bpf.o" \
+    <"$tmp/stop" >"$tmp/ready" 2>"$tmp/empty.err" &
+  attached=$!
+  exec {stop}>"$tmp/stop"
+  read -r _ <"$tmp/ready"
+}
+detach_empty() {
+  exec {stop}>&-
+  wait "$attached"
+  attached=
+}
+
+# A short interval: the collector counts its BPF programs' run time in a few of
+# its intervals; a round is to have its fair share of them.
+attach_ledger() {
+  taskset -c "$others" "$vtime" record -q -f --interval 20 -o "$tmp/ledger.vt" --ready-fd 9 9>"$tmp/ready" &
+  attached=$!
+  read -r -n 1 _ <"$tmp/ready"
+}
+detach_ledger() {
+  kill -INT "$attached"
+  wait "$attached"
+  attached=
+}
+
+# ---- the cost of a context switch ----
+
+# pipe LOOPS [WRAPPER…]: CPU seconds of perf bench, its own start included
+# shellcheck disable=SC2016  # for the inner shell
+timed='TIMEFORMAT="%3U %3S"; { time taskset -c "$0" perf bench -f simple sched pipe -l "$1" >/dev/null 2>&1; } 2>&1'
+pipe() {
+  local loops=$1
+  shift
+  "$@" bash -c "$timed" "$cpu" "$loops" 2>/dev/null | awk 'NF == 2 { print $1 + $2 }'
+}
+
+pipe_loops=60000
+# pipe_sample NAME [WRAPPER…]: nanoseconds per switch; a round trip is two
+pipe_sample() {
+  local name=$1 seconds
+  shift
+  seconds=$(pipe $pipe_loops "$@")
+  sample "$name" "$(awk -v s="$seconds" -v o="$start" -v n=$pipe_loops \
+    'BEGIN { if (s != "") printf "%.1f", (s - o) * 1e9 / (2 * n) }')"
+}
+
+measure_pipe() {
+  local i
+  if ! command -v perf >/dev/null || [ -z "$(pipe 10)" ]; then
+    complain 'no perf bench sched pipe here: its rows are left out'
+    return
+  fi
+  for i in 1 2 3 4 5; do sample perf-start "$(pipe 1)"; done
+  start=$(quantile perf-start 0.5)
+  for ((round = 1; round <= rounds; round++)); do
+    note "context switch, round $round of $rounds"
+    # what is first in a round may find another machine than what is last
+    for ((i = 0; i < 3; i++)); do
+      case $(((round + i) % 3)) in
+      0) pipe_sample pipe-none ;;
+      1) attach_empty && pipe_sample pipe-empty && detach_empty ;;
+      2) attach_ledger && pipe_sample pipe-ledger && detach_ledger ;;
+      esac
+    done
+    # it takes longer, and differs by more
+    [ $((round % 3)) -ne 1 ] || pipe_sample pipe-perf perf sched record -o "$tmp/perf.data" --
+    rm -f "$tmp/perf.data"
+  done
+  difference pipe-empty pipe-none added-empty
+  difference pipe-ledger pipe-none added-ledger
+  difference pipe-perf pipe-none added-perf
+}
+
+vcpu_sample() { sample "$1" "$("$build/bench/pingpong" --vcpu "$cpu" 40000)"; }
+
+measure_vcpus() {
+  local i
+  "$build/bench/pingpong" --vcpu "$cpu" 10 >/dev/null 2>&1 || {
+    complain 'no vCPU can be run here: its rows are left out'
+    return
+  }
+  for ((round = 1; round <= rounds; round++)); do
+    note "context switch between vCPUs, round $round of $rounds"
+    for ((i = 0; i < 3; i++)); do
+      case $(((round + i) % 3)) in
+      0) vcpu_sample vcpu-none ;;
+      1) attach_empty && vcpu_sample vcpu-empty && detach_empty ;;
+      2) attach_ledger && vcpu_sample vcpu-ledger && detach_ledger ;;
+      esac
+    done
+  done
+  difference vcpu-empty vcpu-none vcpu-added-empty
+  difference vcpu-ledger vcpu-none vcpu-added-ledger
+}
+
+# counted_sample NAME: run time of the BPF programs of what is attached, per switch, as
+# the kernel counts it; that includes the counting, the same for all
+counted_sample() {
+  local switches=80000 mine
+  mine=$(bpftool prog show -j | jq -c --argjson before "$before" '[.[].id] - $before')
+  echo 1 >/proc/sys/kernel/bpf_stats_enabled
+  "$build/bench/pingpong" "$cpu" $((switches / 2)) >/dev/null
+  sample "$1" "$(bpftool prog show -j | jq --argjson mine "$mine" --argjson n "$switches" \
+    '[.[] | select(.id as $i | $mine | index($i)) | .run_time_ns // 0] | add / $n')"
+  echo "$stats_before" >/proc/sys/kernel/bpf_stats_enabled
+}
+
+measure_counted() {
+  bpftool prog show -j >/dev/null 2>&1 || {
+    complain 'no bpftool: run times of the programs are left out'
+    return
+  }
+  for ((round = 1; round <= 9; round++)); do
+    note "run time of the programs, round $round of 9"
+    before=$(bpftool prog show -j | jq -c '[.[].id]')
+    attach_empty && counted_sample counted-empty && detach_empty
+    before=$(bpftool prog show -j | jq -c '[.[].id]')
+    attach_ledger && counted_sample counted-ledger && detach_ledger
+  done
+  difference counted-ledger counted-empty counted-beyond
+  # what an empty program costs, and what the kernel counts beyond it
+  awk -v e="$(quantile added-empty 0.5)" '$1 == "counted-beyond" && e != "" { print "exact-ledger", $2, e + $3 }' \
+    "$samples" >"$tmp/exact"
+  cat "$tmp/exact" >>"$samples"
+}
+
+# ---- store, guest, collector ----
+
+sql() { sqlite3 -readonly "$@" 2>/dev/null; }
+
+# cpu_percent RECORDING: of the collector's process, over the recording
+cpu_percent() {
+  sql "$1" 'SELECT round(100.0 * (max(cpu_ns) - min(cpu_ns)) / (max(at_ns) - min(at_ns)), 3) FROM observer'
+}
+
+four_guests() {
+  local i
+  for i in 1 2 3 4; do
+    setsid "$vtime" run --name "bench$i" --workload spin --seconds 5 --cpu "$cpu" >/dev/null 2>&1 &
+  done
+  wait
+}
+
+measure_store() {
+  local slices bytes
+  note 'recording four guests on one CPU'
+  export -f four_guests
+  export vtime cpu
+  "$vtime" record -q -f -o "$tmp/four.vt" -- bash -c four_guests 2>/dev/null
+  read -r slices bytes < <("$build/bench/slicesize" "$tmp/four.vt" 2>/dev/null)
+  if [ "${slices:-0}" -lt 100 ]; then
+    complain 'four guests left no recording: its rows are left out'
+    return
+  fi
+  sample slices "$slices"
+  sample bytes-per-slice "$(awk -v b="$bytes" -v s="$slices" 'BEGIN { printf "%.2f", b / s }')"
+  sample collector-percent "$(cpu_percent "$tmp/four.vt")"
+}
+
+measure_storm() {
+  local slices bytes
+  note 'recording a storm of switches'
+  "$vtime" record -q -f -o "$tmp/storm.vt" -- "$build/bench/pingpong" --vcpu "$cpu" 300000 >/dev/null 2>&1 || return
+  read -r slices bytes < <("$build/bench/slicesize" "$tmp/storm.vt" 2>/dev/null)
+  [ "${slices:-0}" -gt 0 ] || return
+  sample storm-slices "$slices"
+  sample storm-bytes "$(awk -v b="$bytes" -v s="$slices" 'BEGIN { printf "%.2f", b / s }')"
+  sample storm-lost "$(sql "$tmp/storm.vt" 'SELECT coalesce(sum(count), 0) FROM loss')"
+  sample storm-collector "$(sql "$tmp/storm.vt" "SELECT (max(cpu_ns) - min(cpu_ns)) / $slices FROM observer")"
+}
+
+measure_guest() {
+  local out
+  for ((round = 1; round <= 15; round++)); do
+    note "starting a guest, $round of 15"
+    out=$("$vtime" run --name bench --workload spin --work 1 --cpu "$cpu" --json 2>/dev/null) || continue
+    sample boot-ms "$(jq -r '.monitor.boot_to_cpl3_ns / 1e6' <<<"$out")"
+    sample memory-mib "$(jq -r '.monitor.beyond_guest_ram_bytes / 1048576' <<<"$out")"
+  done
+  [ -n "$(column boot-ms)" ] || complain 'no guest could be started: its rows are left out'
+}
+
+# replay_samples: what bench-replay says, each key a sample of its name
+replay_samples() {
+  local key value
+  while read -r key value; do sample "replay-$key" "$value"; done
+}
+
+measure_scale() {
+  for ((round = 1; round <= 5; round++)); do
+    note "2000 vCPUs on 256 CPUs, round $round of 5"
+    if ! "$build/bench/replay" record "$tmp/replay.vt" 2000 256 4 >"$tmp/replay" ||
+      ! "$build/bench/replay" view "$tmp/replay.vt" >>"$tmp/replay"; then
+      complain 'the replay failed, or lost slices, or its books do not balance: its rows are left out'
+      return
+    fi
+    replay_samples <"$tmp/replay"
+  done
+}
+
+# Others' programs are run by every switch here too, attached or not by us.
+strangers() {
+  local n
+  n=$(bpftool prog show -j 2>/dev/null | jq '[.[] | select(.type == "tracing" and (.name | test("sched")))] | length')
+  [ "${n:-0}" -eq 0 ] || complain "$n BPF programs of others are at the scheduler's tracepoints: the figures include them"
+}
+
+# ---- telling ----
+
+# The table: key, what, unit, comparison and aim (or -)
+# A ratio NAME/NAME is of the medians; its range is that of the quartiles.
+table() {
+  cat <<'END'
+pipe-none|pipe: nothing attached|ns/switch|-
+pipe-empty|pipe: empty programs|ns/switch|-
+pipe-ledger|pipe: vtime record|ns/switch|-
+pipe-perf|pipe: perf sched record|ns/switch|-
+added-empty|pipe: added by empty programs|ns/switch|-
+added-ledger|pipe: added by vtime record|ns/switch|-
+added-perf|pipe: added by perf sched record|ns/switch|-
+counted-beyond|BPF: ledger beyond empty, as counted|ns/switch|-
+exact-ledger/added-empty|added: the same by the BPF count|×|<= 1.5
+added-ledger/added-empty|added: vtime record / empty programs|×|<= 1.5
+added-perf/added-ledger|added: perf sched record / vtime record|×|>= 10
+pipe-ledger/pipe-empty|whole: vtime record / empty programs|×|-
+vcpu-none|vCPUs: nothing attached|ns/switch|-
+vcpu-empty|vCPUs: empty programs|ns/switch|-
+vcpu-ledger|vCPUs: vtime record, every slice kept|ns/switch|-
+vcpu-added-ledger/vcpu-added-empty|added: vtime record / empty programs|×|-
+vcpu-ledger/vcpu-empty|whole: vtime record / empty programs|×|-
+bytes-per-slice|four guests: stored|bytes/slice|<= 16
+collector-percent|four guests: CPU of the collector|%|-
+storm-bytes|switch storm: stored|bytes/slice|-
+storm-collector|switch storm: CPU of the collector|ns/slice|-
+storm-lost|switch storm: slices lost|events|-
+replay-record-rate|scale: recorder and store|slices/s|>= 1000000
+replay-drain-ns|scale: the ring's reader|ns/slice|-
+replay-commit-ns|scale: ticks, commits included|ns/slice|-
+replay-record-late-ms|scale: behind real time in the end|ms|<= 100
+replay-record-lost|scale: slices lost|slices|<= 0
+replay-record-growth-kib|scale: growth of the recorder|KiB|<= 256
+replay-record-rss-kib|scale: the recorder's memory|KiB|-
+replay-tick-ms|scale: a tick of 2000 idle vCPUs|ms|-
+replay-record-bytes|scale: stored|bytes/slice|<= 16
+replay-file-bytes|scale: stored, the file with all|bytes/slice|-
+replay-read-rate|scale: read back from the store|slices/s|-
+replay-feed-rate|scale: fed to the correlator|slices/s|>= 1000000
+replay-refresh-ms|scale: a refresh, of one second|ms|<= 1000
+replay-report-ms|scale: a report of all 4 s|ms|-
+replay-view-bytes|scale: memory of the correlator|bytes/slice|-
+replay-view-rss-kib|scale: memory of a view of 4 s|KiB|-
+boot-ms|guest: start of vtime run to CPL 3|ms|<= 10
+memory-mib|guest: monitor beyond guest RAM|MiB|<= 3
+END
+}
+
+# values KEY: "median low high samples"
+values() {
+  local a=${1%/*} b=${1#*/}
+  if [ "$a" = "$1" ]; then
+    echo "$(quantile "$1" 0.5) $(quantile "$1" 0) $(quantile "$1" 1) $(column "$1" | wc -l)"
+  else
+    echo "$(quantile "$a" 0.5) $(quantile "$a" 0.25) $(quantile "$a" 0.75)" \
+      "$(quantile "$b" 0.5) $(quantile "$b" 0.25) $(quantile "$b" 0.75) $(column "$a" | wc -l)" |
+      awk 'NF == 7 && $4 > 0 {
+        high = "inf"
+        if ($5 > 0) high = sprintf("%.3f", $3 / $5)
+        printf "%.3f %.3f %s %d\n", $1 / $4, $2 / $6, high, $7 }'
+  fi
+}
+
+verdict() { awk -v v="$1" -v c="$2" -v a="$3" 'BEGIN { print (c == "<=" ? v <= a : v >= a) ? "met" : "not met" }'; }
+
+tell() {
+  local key what unit aim median low high n met
+  [ -n "$json" ] || printf '%-40s %10s %21s  %-12s %-8s %s\n' '' median 'range' unit aim ''
+  while IFS='|' read -r key what unit aim; do
+    read -r median low high n < <(values "$key")
+    [ "${n:-0}" -gt 0 ] || continue
+    met=
+    # shellcheck disable=SC2086  # comparison and number
+    [ "$aim" = - ] || met=$(verdict "$median" $aim)
+    if [ -n "$json" ]; then
+      jq -n --arg key "$key" --arg what "$what" --arg unit "$unit" --arg aim "$aim" --arg met "$met" \
+        --argjson median "$median" --arg low "$low" --arg high "$high" --argjson n "$n" \
+        '{$key, $what, $unit, $median, low: ($low | tonumber? // null), high: ($high | tonumber? // null), samples: $n,
+          aim: (if $aim == "-" then null else $aim end), met: (if $met == "" then null else $met == "met" end)}'
+    else
+      awk -v w="$what" -v m="$median" -v l="$low" -v h="$high" -v u="$unit" -v a="$aim" -v v="$met" 'BEGIN {
+        f = m + 0 >= 100 ? "%.0f" : "%.2f"
+        h = h == "inf" ? h : sprintf(f, h)
+        printf "%-40s %10s %21s  %-12s %-8s %s\n", w, sprintf(f, m), sprintf(f, l) " - " h, u, a == "-" ? "" : a, v }'
+    fi
+  done < <(table)
+}
+
+strangers
+measure_pipe
+measure_counted
+measure_vcpus
+measure_store
+measure_storm
+measure_scale
+measure_guest
+note ''
+if [ -n "$json" ]; then
+  tell | jq -s --arg kernel "$(uname -r)" --argjson rounds "$rounds" '{schema: 1, $kernel, $rounds, rows: .}'
+else
+  echo "kernel $(uname -r), $cpus CPUs, $rounds rounds; ranges: lowest to highest, of ratios: by the quartiles"
+  tell
+fi

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A monitor with odd habits, for what the collector must survive:
+ *   oddvmm seq      one thread runs one vCPU for 0.4 s, then another
+ *   oddvmm back     a vCPU runs in one thread, in another, and in the first again
+ *   oddvmm alt N    one thread runs two vCPUs in turn, N times
+ *   oddvmm wait FILE  the vCPU's own thread sleeps for 0.3 s between two runs, and then
+ *                   writes to FILE until that has kept it from running for 20 ms, or often
+ *   oddvmm helper   beside a vCPU a thread works, and tells what schedstat has of it:
+ *                   "run delay", once at its beginning and once at its end
+ */
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, CODE_AT = 0x1000 };
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A VM of one vCPU in real mode: out %al, $0x80 for ever. Returns the vCPU's descriptor. */
+static int make_vcpu(int kvm)
+{
+    static const unsigned char code[] = { 0xe6, 0x80, 0xeb, 0xfc };
+    int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = -1;
+    void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct kvm_userspace_memory_region region = {
+        .guest_phys_addr = CODE_AT,
+        .memory_size = PAGE,
+        .userspace_addr = (uintptr_t)page,
+    };
+    struct kvm_regs regs = { .rip = CODE_AT, .rflags = 2 };
+    struct kvm_sregs sregs;
+
+    if (vm < 0 || page == MAP_FAILED)
+        goto fail;
+    memcpy(page, code, sizeof(code));
+    if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) || (vcpu = ioctl(vm, KVM_CREATE_VCPU, 0)) < 0 ||
+        ioctl(vcpu, KVM_GET_SREGS, &sregs))
+        goto fail;
+    sregs.cs.base = 0;
+    sregs.cs.selector = 0;
+    if (ioctl(vcpu, KVM_SET_SREGS, &sregs) || ioctl(vcpu, KVM_SET_REGS, &regs))
+        goto fail;
+    return vcpu;
+fail:
+    perror("oddvmm");
+    exit(1);
+}
+
+static void run_for(int vcpu, double seconds)
+{
+    double end = now() + seconds;
+
+    while (now() < end && ioctl(vcpu, KVM_RUN, 0) == 0)
+        ;
+}
+
+static void *run_elsewhere(void *vcpu)
+{
+    run_for(*(int *)vcpu, 0.4);
+    return NULL;
+}
+
+static void tell_schedstat(void)
+{
+    char path[64], line[128] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", (int)gettid());
+    f = fopen(path, "r");
+    if (f && fgets(line, sizeof(line), f))
+        fputs(line, stdout);
+    if (f)
+        fclose(f);
+    fflush(stdout);
+}
+
+static void sleep_ms(long ms)
+{
+    const struct timespec t = { 0, ms * 1000000 };
+
+    nanosleep(&t, NULL);
+}
+
+static void wait_in_monitor(int vcpu, const char *path)
+{
+    static char block[1 << 16];
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    run_for(vcpu, 0.1);
+    sleep_ms(300);
+    run_for(vcpu, 0.1);
+    for (int i = 0; i < 200 && fd >= 0; i++)
+        if (write(fd, block, sizeof(block)) != sizeof(block) || fdatasync(fd))
+            break;
+    run_for(vcpu, 0.1);
+}
+
+/* Works for 5 ms and sleeps for 5 ms, in turn; the CPU is that of the vCPU's. */
+static void *help(void *unused)
+{
+    const double end = now() + 1.5;
+
+    pthread_setname_np(pthread_self(), "worker");
+    sleep_ms(1); /* so that the kernel's figures are brought up to date */
+    tell_schedstat();
+    while (now() < end) {
+        const double rest = now() + 0.005;
+        while (now() < rest)
+            ;
+        sleep_ms(5);
+    }
+    tell_schedstat();
+    return unused;
+}
+
+static void with_helper(int vcpu)
+{
+    pthread_t helper;
+
+    run_for(vcpu, 0.1);
+    if (pthread_create(&helper, NULL, help, NULL))
+        exit(1);
+    run_for(vcpu, 1.8);
+    pthread_join(helper, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), a = make_vcpu(kvm), b = make_vcpu(kvm);
+    pthread_t thread;
+
+    if (argc == 2 && strcmp(argv[1], "seq") == 0) {
+        run_for(a, 0.4);
+        run_for(b, 0.4);
+    } else if (argc == 2 && strcmp(argv[1], "back") == 0) {
+        run_for(a, 0.4);
+        if (pthread_create(&thread, NULL, run_elsewhere, &a))
+            return 1;
+        pthread_join(thread, NULL);
+        run_for(a, 0.4);
+    } else if (argc == 2 && strcmp(argv[1], "helper") == 0) {
+        with_helper(make_vcpu(kvm));
+    } else if (argc == 3 && strcmp(argv[1], "wait") == 0) {
+        wait_in_monitor(make_vcpu(kvm), argv[2]);
+    } else if (argc == 3 && strcmp(argv[1], "alt") == 0) {
+        for (int n = atoi(argv[2]); n > 0; n--)
+            if (ioctl(a, KVM_RUN, 0) || ioctl(b, KVM_RUN, 0))
+                return 1;
+    } else {
+        fputs("usage: oddvmm seq | back | alt N | wait FILE | helper\n", stderr);
+        return 2;
+    }
+    return 0;
+}

@@ -1,0 +1,81 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# States that need a KVM host of one's own: POLL against KVM's own count of it, and a
+# quota by cgroup v2 (6.1, SVM).
+bats_require_minimum_version 1.5.0
+load testbed
+
+# Runs inside. KVM's counters are the VM's in debugfs, and gone with it: read while it is
+# stopped, after the last of its polls.
+inside() {
+  vtime=$1
+  cd /out || exit 1
+  echo 5000000 >/sys/module/kvm/parameters/halt_poll_ns
+  "$vtime" record -q -o poll.vt -- bash -c "
+    setsid $vtime run --name poller --cpu 1 --workload idle --tick 400 --seconds 20 &
+    guest=\$!
+    sleep 3
+    kill -STOP \$guest
+    sleep 0.5
+    cat /sys/kernel/debug/kvm/\$guest-*/halt_poll_success_ns /sys/kernel/debug/kvm/\$guest-*/halt_poll_fail_ns >polled
+    cat /sys/kernel/debug/kvm/\$guest-*/halt_successful_poll /sys/kernel/debug/kvm/\$guest-*/halt_attempted_poll >polls
+    kill -KILL \$guest
+    wait" >poll.out 2>&1
+  "$vtime" report --json poll.vt >poll.json
+  # held while it runs: what the monitor's own begin and end cost is not the vCPU's
+  mkdir /sys/fs/cgroup/held
+  echo '30000 100000' >/sys/fs/cgroup/held/cpu.max
+  "$vtime" record -q -o quota.vt -- bash -c "
+    taskset -c 1 $vtime run --name held --workload spin --seconds 20 &
+    guest=\$!
+    sleep 2
+    echo \$guest >/sys/fs/cgroup/held/cgroup.procs
+    sleep 4
+    kill -STOP \$guest
+    sleep 0.5
+    grep throttled_usec /sys/fs/cgroup/held/cpu.stat >throttled
+    kill -KILL \$guest
+    wait" >quota.out 2>&1
+  "$vtime" report --json quota.vt >quota.json
+}
+
+setup_file() {
+  testbed_run --timeout 120 -- bash -c "$(declare -f inside); inside '$vtime'"
+}
+
+setup() { testbed_needed; }
+
+# close A B PERCENT AND: |A - B| <= PERCENT of B and AND
+close() {
+  echo "# ours $1 ns, theirs $2 ns" >&3
+  awk -v a="$1" -v b="$2" -v p="$3" -v and="$4" 'BEGIN { d = a > b ? a - b : b - a; exit d > b * p / 100 + and }'
+}
+
+# balanced FILE
+balanced() {
+  jq -e '[.guests[].vcpus[] | .residual_ns == 0 and .ledger_residual_ns == 0] | length > 0 and all' "$result/out/$1.json"
+}
+
+@test "halt polling: POLL is what KVM counts as polled" {
+  cat "$result/out/poll.out"
+  ours=$(jq '[.guests[] | select(.name == "poller").vcpus[].states.POLL.ns] | add' "$result/out/poll.json")
+  theirs=$(awk '{ s += $1 } END { printf "%.0f", s }' "$result/out/polled")
+  read -r -d '' good tried <"$result/out/polls" || true
+  echo "# $good of $tried polls successful" >&3
+  [ "$tried" -gt 50 ]
+  [ "$theirs" -gt 10000000 ]
+  # KVM has the interrupts in its polls, the ledger has them as IRQ; and it takes its stamps
+  # around the polling loop, the ledger where the HLT began and where the thread left the CPU:
+  # under emulation some 20 us apart, for each
+  close "$ours" "$theirs" 5 $((tried * 30000))
+  balanced poll
+}
+
+@test "a quota by cgroup v2: THROTTLED is what cpu.stat has" {
+  cat "$result/out/quota.out"
+  ours=$(jq '[.guests[] | select(.name == "held").vcpus[].states.THROTTLED.ns] | add' "$result/out/quota.json")
+  theirs=$(awk '{ printf "%.0f", $2 * 1000 }' "$result/out/throttled")
+  [ "$theirs" -gt 500000000 ]
+  close "$ours" "$theirs" 2 0
+  balanced quota
+}

@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The correlator against readable text traces (tests/traces/, format in its
+ * README): each trace is a recording, windows of it, and what must be shown.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <glob.h>
+
+#include "base/joint.h"
+#include "base/state.h"
+#include "correlator/internal.h"
+
+/* One line: a verb and its words. */
+struct line {
+    const char *file;
+    int number;
+    char verb[32];
+    char *word[64]; /* "key=value" */
+    unsigned int nr;
+    uint64_t used; /* bit per word that was asked for */
+};
+
+/* Says where and what, and fails. */
+__attribute__((format(printf, 2, 3), noreturn)) static void die(const struct line *l, const char *format, ...)
+{
+    char what[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    print_error("%s:%d: %s\n", l->file, l->number, what);
+    fail();
+    abort(); /* not reached: cmocka jumps out */
+}
+
+static const char *text(struct line *l, const char *key)
+{
+    size_t n = strlen(key);
+    for (unsigned int i = 0; i < l->nr; i++)
+        if (strncmp(l->word[i], key, n) == 0 && l->word[i][n] == '=') {
+            l->used |= UINT64_C(1) << i;
+            return l->word[i] + n + 1;
+        }
+    return NULL;
+}
+
+/* 12, 12ns, 3us, 4ms, 1s, and sums of them: 1s+4ms. */
+static uint64_t parse(struct line *l, const char *s)
+{
+    static const struct {
+        const char *name;
+        uint64_t ns;
+    } units[] = { { "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", 1000000000 }, { "", 1 } };
+    uint64_t sum = 0;
+    while (s) {
+        char *end;
+        uint64_t v = strtoull(s, &end, 0);
+        const char *plus = strchr(end, '+');
+        size_t n = plus ? (size_t)(plus - end) : strlen(end);
+        size_t u = 0;
+        while (u < 5 && (strlen(units[u].name) != n || strncmp(units[u].name, end, n) != 0))
+            u++;
+        if (end == s || u == 5)
+            die(l, "not a number: %s", s);
+        sum += v * units[u].ns;
+        s = plus ? plus + 1 : NULL;
+    }
+    return sum;
+}
+
+static uint64_t number(struct line *l, const char *key)
+{
+    const char *s = text(l, key);
+    return s ? parse(l, s) : 0;
+}
+
+static enum vt_state state_named(struct line *l, const char *name)
+{
+    for (unsigned int i = 0; name && i < VT_NR_STATES; i++)
+        if (strcmp(vt_states[i].name, name) == 0)
+            return (enum vt_state)i;
+    if (name)
+        die(l, "no such state: %s", name);
+    return VT_LOST;
+}
+
+static void finish(struct line *l)
+{
+    for (unsigned int i = 0; i < l->nr; i++)
+        if (!(l->used & UINT64_C(1) << i))
+            die(l, "not understood: %s", l->word[i]);
+}
+
+/* ---- rows ---- */
+
+static struct vt_slice slice_of(struct line *l)
+{
+    static const char *const on[VT_NR_ON_CPU] = { "GUEST", "KVM", "VMM", "RUN", "POLL", "LOST", "IRQ" };
+    struct vt_slice s = { .seq = number(l, "seq"), .t_out = number(l, "out"), .t_wake = number(l, "wake") };
+    s.t_in = number(l, "in");
+    s.t_end = number(l, "end");
+    s.off_state = (uint8_t)state_named(l, text(l, "off"));
+    s.off_cause = (uint8_t)number(l, "cause");
+    s.wait_state = (uint8_t)state_named(l, text(l, "wait"));
+    s.throttled_ns = number(l, "throttled");
+    s.tail_poll_ns = number(l, "poll");
+    s.tail_back_ns = number(l, "back");
+    if (s.tail_poll_ns)
+        s.tail_state = (uint8_t)state_named(l, text(l, "tail"));
+    s.cpu = (uint16_t)number(l, "cpu");
+    s.exits = (uint32_t)number(l, "exits");
+    s.user_exits = (uint32_t)number(l, "user_exits");
+    s.migrations = (uint8_t)number(l, "migrations");
+    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
+        s.on_cpu[i] = number(l, on[i]);
+    const char *flags = text(l, "flags");
+    s.flags = (uint8_t)((flags && strstr(flags, "FIRST") ? VT_SLICE_FIRST : 0) |
+                        (flags && strstr(flags, "LAST") ? VT_SLICE_LAST : 0) |
+                        (flags && strstr(flags, "RECOVERED") ? VT_SLICE_RECOVERED : 0) |
+                        (flags && strstr(flags, "WAKE_IDLE") ? VT_SLICE_WAKE_IDLE : 0));
+    return s;
+}
+
+static int add_slice(struct vt_correlator *c, struct line *l)
+{
+    struct vt_slice s = slice_of(l);
+    return vt_correlator_slices(c, (int64_t)number(l, "vcpu"), &s, 1);
+}
+
+static int add_checkpoint(struct vt_correlator *c, struct line *l)
+{
+    struct vt_checkpoint cp = { .vcpu = (int64_t)number(l, "vcpu") };
+    cp.at.v = number(l, "at");
+    cp.last.v = number(l, "last");
+    cp.state = state_named(l, text(l, "state"));
+    cp.open = slice_of(l);
+    cp.open.flags |= VT_SLICE_OPEN;
+    cp.desync[VT_DESYNC_IN_NO_WAKE] = (uint32_t)number(l, "desync");
+    cp.proc_run_ns = number(l, "proc_run");
+    cp.proc_run_delay_ns = number(l, "proc_delay");
+    cp.proc_at.v = number(l, "proc_at");
+    for (unsigned int i = 0; i < VT_NR_STATES; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "sum.%s", vt_states[i].name);
+        cp.ns[i] = number(l, key);
+    }
+    return vt_correlator_checkpoint(c, &cp);
+}
+
+static int add_host(struct vt_correlator *c, struct line *l)
+{
+    static const char *const classes[VT_NR_PROBE_CLASSES] = { "switch",  "wakeup",     "migrate", "exit",
+                                                              "kvm-run", "entry-exit", "halt",    "irq" };
+    struct vt_host host = { .begin = { number(l, "begin") }, .end = { number(l, "end") }, .nr_cpus = 2 };
+    const char *off = text(l, "off"), *only = text(l, "only");
+    if (only)
+        snprintf(host.only, sizeof(host.only), "%s", only);
+    host.tsc_stable = !text(l, "tsc_unstable");
+    host.ledger_only = text(l, "ledger_only") != NULL;
+    for (unsigned int i = 0; off && i < VT_NR_PROBE_CLASSES; i++)
+        host.probes_off |= strcmp(off, classes[i]) == 0 ? 1u << i : 0;
+    return vt_correlator_host(c, &host);
+}
+
+static int add_vm(struct vt_correlator *c, struct line *l)
+{
+    struct vt_vm vm = { .id = (int64_t)number(l, "id") };
+    vm.tgid = (uint32_t)number(l, "pid");
+    snprintf(vm.name, sizeof(vm.name), "%s", text(l, "name"));
+    return vt_correlator_vm(c, &vm);
+}
+
+static int add_vcpu(struct vt_correlator *c, struct line *l)
+{
+    struct vt_vcpu row = { .id = (int64_t)number(l, "id"), .vm = (int64_t)number(l, "vm") };
+    row.index = (uint32_t)number(l, "index");
+    row.tid = (uint32_t)number(l, "tid");
+    row.born.v = number(l, "born");
+    return vt_correlator_vcpu(c, &row);
+}
+
+static int add_epoch(struct vt_correlator *c, struct line *l)
+{
+    struct vt_tsc_epoch e = { .vcpu = (int64_t)number(l, "vcpu"), .at = { number(l, "at") } };
+    const char *offset = text(l, "offset");
+    e.offset = offset && offset[0] == '-' ? 0 - parse(l, offset + 1) : offset ? parse(l, offset) : 0;
+    e.ratio = number(l, "ratio");
+    e.frac = (uint32_t)number(l, "frac");
+    return vt_correlator_tsc_epoch(c, &e);
+}
+
+static int add_pair(struct vt_correlator *c, struct line *l)
+{
+    struct vt_clock_pair p = { { number(l, "ns") }, { number(l, "tsc") }, number(l, "bound") };
+    return vt_correlator_clock_pair(c, &p);
+}
+
+static int add_observer(struct vt_correlator *c, struct line *l)
+{
+    struct vt_observer o = { .at = { number(l, "at") }, .host_steal_ns = number(l, "steal") };
+    return vt_correlator_observer(c, &o);
+}
+
+static int add_occupancy(struct vt_correlator *c, struct line *l)
+{
+    static const char *const kinds[VT_NR_OCCUPANTS] = { "idle", "task", "kthread" };
+    struct vt_occupancy o = { .from = { number(l, "from") }, .to = { number(l, "to") } };
+    const char *kind = text(l, "kind"), *comm = text(l, "comm");
+    while (kind && o.kind < VT_NR_OCCUPANTS && strcmp(kinds[o.kind], kind) != 0)
+        o.kind++;
+    o.cpu = (uint32_t)number(l, "cpu");
+    o.tgid = o.tid = (uint32_t)number(l, "tgid");
+    snprintf(o.comm, sizeof(o.comm), "%s", comm ? comm : "");
+    return vt_correlator_occupancy(c, &o);
+}
+
+static int add_move(struct vt_correlator *c, struct line *l)
+{
+    struct vt_vcpu_move m = { (int64_t)number(l, "vcpu"), { number(l, "at") }, 0, 0 };
+    m.from_cpu = (uint32_t)number(l, "from");
+    m.to_cpu = (uint32_t)number(l, "to");
+    return vt_correlator_move(c, &m);
+}
+
+static int add_cpu(struct vt_correlator *c, struct line *l)
+{
+    struct vt_cpu row = { .cpu = (uint32_t)number(l, "id"), .node = (int32_t)number(l, "node") };
+    row.core_id = (int32_t)number(l, "core");
+    row.package = (int32_t)number(l, "package");
+    row.sibling = (uint32_t)number(l, "sibling");
+    return vt_correlator_cpu(c, &row);
+}
+
+static struct vtg_clocks clocks_of(struct line *l)
+{
+    static const struct {
+        const char *key;
+        uint32_t bit;
+        size_t at;
+    } fields[] = {
+        { "tsc", VTG_HAVE_TSC, offsetof(struct vtg_clocks, tsc_before) },
+        { "kvmclock", VTG_HAVE_KVMCLOCK, offsetof(struct vtg_clocks, kvmclock_ns) },
+        { "steal", VTG_HAVE_STEAL, offsetof(struct vtg_clocks, steal_ns) },
+        { "ticks", VTG_HAVE_TICKS, offsetof(struct vtg_clocks, ticks) },
+        { "charged", VTG_HAVE_CHARGED, offsetof(struct vtg_clocks, charged_ns) },
+        { "monotonic", VTG_HAVE_MONOTONIC, offsetof(struct vtg_clocks, monotonic_ns) },
+        { "cputime", VTG_HAVE_CPUTIME, offsetof(struct vtg_clocks, cputime_ns) },
+        { "tick", 0, offsetof(struct vtg_clocks, tick_ns) },
+        { "work", 0, offsetof(struct vtg_clocks, work_done) },
+    };
+    struct vtg_clocks k = { .vcpu = (uint32_t)number(l, "vcpu") };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+        const char *s = text(l, fields[i].key);
+        uint64_t v = s ? parse(l, s) : 0;
+        if (s)
+            k.have |= fields[i].bit;
+        memcpy((char *)&k + fields[i].at, &v, sizeof(v));
+    }
+    k.tsc_after = k.tsc_before;
+    k.pv_mul = (uint32_t)number(l, "pv_mul");
+    k.pv_shift = text(l, "pv_shift") ? atoi(text(l, "pv_shift")) : 0;
+    return k;
+}
+
+static int add_record(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.host_tsc.v = text(l, "relay") ? number(l, "relay") : 0;
+    if (strcmp(l->verb, "hello") == 0) {
+        r.type = VTG_HELLO;
+        r.hello.kind = text(l, "bare") ? VTG_KIND_BARE : VTG_KIND_PAYLOAD;
+    } else if (strcmp(l->verb, "clocks") == 0) {
+        r.type = VTG_CLOCKS;
+        r.clocks = clocks_of(l);
+    } else if (strcmp(l->verb, "gaps") == 0) {
+        r.type = VTG_GAPS;
+        r.gaps = (struct vtg_gaps){ .vcpu = (uint32_t)number(l, "vcpu"), .count = number(l, "count") };
+        r.gaps.sum = number(l, "sum");
+        r.gaps.threshold = number(l, "threshold");
+    } else {
+        const char *name = text(l, "name");
+        r.type = VTG_MARK;
+        r.mark.clocks = clocks_of(l);
+        r.mark.kind = strcmp(l->verb, "begin") == 0 ? VTG_MARK_BEGIN : VTG_MARK_END;
+        r.mark.id = (uint32_t)number(l, "id");
+        if (name)
+            memcpy(r.mark.name, name, strnlen(name, VTG_NAME_LEN));
+    }
+    return vt_correlator_guest_record(c, &r);
+}
+
+/* ---- what must be shown ---- */
+
+static void expect_number(struct line *l, const char *key, int64_t value)
+{
+    const char *s = text(l, key);
+    if (!s)
+        return;
+    int64_t want = s[0] == '-' ? -(int64_t)parse(l, s + 1) : (int64_t)parse(l, s);
+    if (want != value)
+        die(l, "%s is %lld, not %lld", key, (long long)value, (long long)want);
+}
+
+static void expect_figure(struct line *l, const char *name, const struct vt_figure *f)
+{
+    static const char *const accuracies[] = { "exact", "bounded", "estimated" };
+    char key[48];
+    expect_number(l, name, (int64_t)f->ns);
+    snprintf(key, sizeof(key), "bound.%s", name);
+    expect_number(l, key, (int64_t)f->bound_ns);
+    snprintf(key, sizeof(key), "accuracy.%s", name);
+    const char *s = text(l, key);
+    if (s && strcmp(s, accuracies[f->accuracy]) != 0)
+        die(l, "%s is %s, not %s", name, accuracies[f->accuracy], s);
+}
+
+static void expect_ratio(struct line *l, const char *key, const struct vt_ratio *r)
+{
+    char seen[32] = "-";
+    const char *s = text(l, key);
+    if (r->known)
+        snprintf(seen, sizeof(seen), "%.2f", r->value);
+    if (s && strcmp(s, seen) != 0)
+        die(l, "%s is %s, not %s", key, seen, s);
+}
+
+static void expect_account(struct line *l, const struct vt_account *a)
+{
+    for (unsigned int i = 0; i < VT_NR_STATES; i++)
+        expect_figure(l, vt_states[i].name, &a->state[i]);
+    expect_figure(l, "used", &a->used);
+    expect_figure(l, "overhead", &a->overhead);
+    expect_figure(l, "stolen", &a->stolen);
+    expect_figure(l, "stalled", &a->stalled);
+    expect_figure(l, "idle", &a->idle);
+    expect_figure(l, "paused", &a->paused);
+    expect_figure(l, "unknown", &a->unknown);
+    expect_ratio(l, "dilation", &a->dilation);
+    expect_ratio(l, "contention", &a->contention_dilation);
+}
+
+static void expect_hops(struct line *l, const struct vt_vcpu_figures *f)
+{
+    for (unsigned int i = 0; i < VT_NR_HOPS; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "hops.%s", vt_hops[i].key);
+        expect_number(l, key, (int64_t)f->hops[i]);
+    }
+    expect_number(l, "has_siblings", f->has_siblings);
+    expect_figure(l, "sibling_busy", &f->sibling_busy);
+}
+
+/* All of them: what the line does not name is 0. */
+static void expect_joint(struct line *l, const struct vt_joint_figures *j)
+{
+    uint64_t sum = 0;
+    for (unsigned int i = 0; i < VT_NR_JOINTS; i++) {
+        expect_figure(l, vt_joints[i].key, &j->state[i]);
+        if (!text(l, vt_joints[i].key) && j->state[i].ns)
+            die(l, "%s is %lld", vt_joints[i].key, (long long)j->state[i].ns);
+        sum += j->state[i].ns;
+    }
+    expect_number(l, "sum", (int64_t)sum);
+    expect_number(l, "known", j->known);
+    expect_number(l, "residual", j->residual_ns);
+}
+
+static void expect_vcpu(struct line *l, const struct vt_snapshot *s, int64_t id)
+{
+    for (size_t i = 0; i < s->nr_guests; i++)
+        for (size_t j = 0; j < s->guests[i].nr_vcpus; j++) {
+            const struct vt_vcpu_figures *f = &s->guests[i].vcpus[j];
+            if (f->vcpu.id != id)
+                continue;
+            expect_account(l, &f->account);
+            expect_number(l, "residual", f->residual_ns);
+            expect_number(l, "ledger", f->ledger_residual_ns);
+            expect_number(l, "desync", (int64_t)f->desync);
+            expect_number(l, "switches", (int64_t)f->switches);
+            expect_number(l, "exits", (int64_t)f->exits);
+            expect_number(l, "on_cpu", (int64_t)f->on_cpu_ns);
+            expect_number(l, "run_delay", (int64_t)f->run_delay_ns);
+            expect_hops(l, f);
+            if (text(l, "now") && state_named(l, text(l, "now")) != f->now)
+                die(l, "now is %s", vt_states[f->now].name);
+            return;
+        }
+    die(l, "there is no such vCPU");
+}
+
+static void expect_belief(struct line *l, const struct vt_belief *b)
+{
+    expect_number(l, "believed.tsc", (int64_t)b->tsc_ns);
+    expect_number(l, "believed.kvmclock", (int64_t)b->kvmclock_ns);
+    expect_number(l, "believed.tick_clock", (int64_t)b->tick_clock_ns);
+    expect_number(l, "believed.charged", (int64_t)b->charged_ns);
+    expect_number(l, "believed.steal", (int64_t)b->steal_ns);
+    expect_number(l, "believed.monotonic", (int64_t)b->monotonic_ns);
+    expect_number(l, "believed.cputime", (int64_t)b->cputime_ns);
+    expect_number(l, "believed.ticks", (int64_t)b->ticks);
+    expect_number(l, "believed.ticks_expected", (int64_t)b->ticks_expected);
+    expect_number(l, "believed.have", (int64_t)b->have);
+}
+
+static void expect_bench(struct line *l, const struct vt_snapshot *s, const char *name)
+{
+    for (size_t i = 0; i < s->nr_guests; i++)
+        for (size_t j = 0; j < s->guests[i].nr_benchmarks; j++) {
+            const struct vt_benchmark *b = &s->guests[i].benchmarks[j];
+            if (strcmp(b->name, name) != 0)
+                continue;
+            expect_account(l, &b->truth);
+            expect_belief(l, &b->believed);
+            expect_figure(l, "elapsed", &b->elapsed);
+            expect_number(l, "from", (int64_t)b->window.from.v);
+            expect_number(l, "low", (int64_t)b->undilated.low_ns);
+            expect_number(l, "high", (int64_t)b->undilated.high_ns);
+            expect_number(l, "residual", b->residual_ns);
+            expect_number(l, "gap_sum", (int64_t)b->gap_sum_ns);
+            expect_number(l, "gap_count", (int64_t)b->gap_count);
+            expect_number(l, "work", (int64_t)b->work_done);
+            expect_number(l, "host_process", b->from_host_process);
+            const char *assumes = text(l, "assumes");
+            if (assumes && (!b->undilated.known || !strstr(b->undilated.assumptions, assumes)))
+                die(l, "'%s' is not assumed", assumes);
+            return;
+        }
+    die(l, "there is no benchmark '%s'", name);
+}
+
+static const struct vt_guest *guest_named(const struct vt_snapshot *s, const char *name)
+{
+    for (size_t i = 0; i < s->nr_guests; i++)
+        if (strcmp(s->guests[i].vm.name, name) == 0)
+            return &s->guests[i];
+    return NULL;
+}
+
+static void expect_clock(struct line *l, const struct vt_guest *g)
+{
+    uint32_t index = (uint32_t)number(l, "vcpu");
+    const char *method = text(l, "method"), *reason = text(l, "reason");
+    for (size_t i = 0; i < g->nr_clocks; i++) {
+        const struct vt_clock_report *r = &g->clocks[i];
+        if (r->vcpu_index != index)
+            continue;
+        if (method && strcmp(method, r->method) != 0)
+            die(l, "method is %s (%s)", r->method, r->reason);
+        if (reason && !strstr(r->reason, reason))
+            die(l, "reason is '%s'", r->reason);
+        expect_number(l, "violations", (int64_t)r->violations);
+        expect_number(l, "bound", (int64_t)r->bound_ns);
+        expect_number(l, "khz", (int64_t)(r->guest_tsc_khz + 0.5));
+        return;
+    }
+    die(l, "no such clock");
+}
+
+static void expect_blame(struct line *l, const struct vt_snapshot *s)
+{
+    const char *victim = text(l, "victim"), *word = text(l, "culprit");
+    char culprit[VT_VM_NAME_LEN];
+    uint64_t sum = 0;
+    snprintf(culprit, sizeof(culprit), "%s", word ? word : "");
+    for (char *p = culprit; *p; p++) /* a trace's words hold no blanks */
+        *p = *p == '_' ? ' ' : *p;
+    for (size_t i = 0; i < s->nr_blame; i++)
+        if (strcmp(s->blame[i].victim, victim) == 0 && strcmp(s->blame[i].culprit, culprit) == 0)
+            sum += s->blame[i].ns;
+    expect_number(l, "ns", (int64_t)sum);
+}
+
+static void expect(struct line *l, const struct vt_snapshot *s)
+{
+    const char *guest = text(l, "guest"), *bench = text(l, "bench"), *clock = text(l, "clock");
+    const char *joint = text(l, "joint");
+    if (!s)
+        die(l, "there is no window");
+    if (text(l, "victim")) {
+        expect_blame(l, s);
+    } else if (bench) {
+        expect_bench(l, s, bench);
+    } else if (guest || clock) {
+        const struct vt_guest *g = guest_named(s, guest ? guest : clock);
+        if (!g)
+            die(l, "there is no such guest");
+        if (clock) {
+            expect_clock(l, g);
+        } else {
+            expect_account(l, &g->account);
+            expect_belief(l, &g->perceived);
+            expect_number(l, "benchmarks", (int64_t)g->nr_benchmarks);
+        }
+    } else if (joint) {
+        const struct vt_guest *g = guest_named(s, joint);
+        if (!g)
+            die(l, "there is no such guest");
+        expect_joint(l, &g->joint);
+    } else if (text(l, "vcpu")) {
+        expect_vcpu(l, s, (int64_t)number(l, "vcpu"));
+    } else {
+        expect_number(l, "from", (int64_t)s->window.from.v);
+        expect_number(l, "to", (int64_t)s->window.to.v);
+        expect_number(l, "cut_off", s->cut_off);
+        expect_number(l, "cpu0", (int64_t)s->cpus[0].vcpu_ns);
+        expect_number(l, "unwatched0", (int64_t)s->cpus[0].unwatched_ns);
+        expect_number(l, "processes0", (int64_t)s->cpus[0].process_ns);
+        expect_number(l, "helpers0", (int64_t)s->cpus[0].helper_ns);
+        expect_number(l, "overlap0", (int64_t)s->cpus[0].overlap_ns);
+        expect_number(l, "cpu1", (int64_t)s->cpus[1].vcpu_ns);
+    }
+}
+
+/* ---- a trace ---- */
+
+static const struct {
+    const char *verb;
+    int (*add)(struct vt_correlator *, struct line *);
+} verbs[] = {
+    { "host", add_host },
+    { "vm", add_vm },
+    { "vcpu", add_vcpu },
+    { "slice", add_slice },
+    { "checkpoint", add_checkpoint },
+    { "epoch", add_epoch },
+    { "pair", add_pair },
+    { "observer", add_observer },
+    { "occupancy", add_occupancy },
+    { "move", add_move },
+    { "cpu", add_cpu },
+    { "hello", add_record },
+    { "clocks", add_record },
+    { "gaps", add_record },
+    { "begin", add_record },
+    { "end", add_record },
+};
+
+static struct vt_snapshot *new_window(struct vt_correlator *c, struct line *l, struct vt_snapshot *old)
+{
+    struct vt_window w = { { number(l, "from") }, { number(l, "to") } };
+    struct vt_err err = { "" };
+    vt_snapshot_free(old);
+    struct vt_snapshot *s = vt_correlate(c, l->nr ? &w : NULL, &err);
+    if (!s)
+        die(l, "%s", err.text);
+    return s;
+}
+
+static struct vt_snapshot *run_line(struct vt_correlator *c, struct line *l, struct vt_snapshot *s)
+{
+    bool refused = text(l, "refused");
+    if (strcmp(l->verb, "window") == 0) {
+        s = new_window(c, l, s);
+    } else if (strcmp(l->verb, "forget") == 0) {
+        vt_correlator_forget(c, (host_ns){ number(l, "before") });
+    } else if (strcmp(l->verb, "expect") == 0) {
+        expect(l, s);
+    } else {
+        size_t i = 0, n = sizeof(verbs) / sizeof(*verbs);
+        while (i < n && strcmp(verbs[i].verb, l->verb) != 0)
+            i++;
+        if (i == n)
+            die(l, "no such verb: %s", l->verb);
+        if ((verbs[i].add(c, l) != 0) != refused)
+            die(l, "%s", refused ? "was not refused" : "was refused");
+    }
+    finish(l);
+    return s;
+}
+
+static void run_trace(const char *path)
+{
+    char buf[2048], *save = NULL;
+    FILE *f = fopen(path, "r");
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_snapshot *s = NULL;
+    struct line l = { .file = path };
+    unsigned int expected = 0;
+    assert_non_null(f);
+    while (fgets(buf, sizeof(buf), f)) {
+        l.number++;
+        l.nr = 0;
+        l.used = 0;
+        buf[strcspn(buf, "#\n")] = 0;
+        char *word = strtok_r(buf, " ", &save);
+        if (!word)
+            continue;
+        snprintf(l.verb, sizeof(l.verb), "%s", word);
+        while ((word = strtok_r(NULL, " ", &save)) && l.nr < 64)
+            l.word[l.nr++] = word;
+        expected += strcmp(l.verb, "expect") == 0;
+        s = run_line(c, &l, s);
+    }
+    if (expected == 0)
+        fail_msg("%s expects nothing", path);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+    fclose(f);
+}
+
+static void shows_what_it_expects(void **state)
+{
+    run_trace(*state);
+}
+
+static int run_traces(void)
+{
+    glob_t g;
+    if (glob("tests/traces/*.trace", 0, NULL, &g) != 0) {
+        print_error("no traces: run me from the top of the tree\n");
+        return 1;
+    }
+    struct CMUnitTest *tests = calloc(g.gl_pathc, sizeof(*tests));
+    if (!tests)
+        return 1;
+    for (size_t i = 0; i < g.gl_pathc; i++) {
+        tests[i].name = g.gl_pathv[i];
+        tests[i].test_func = shows_what_it_expects;
+        tests[i].initial_state = g.gl_pathv[i];
+    }
+    int failed = _cmocka_run_group_tests("traces", tests, g.gl_pathc, NULL, NULL);
+    free(tests);
+    globfree(&g);
+    return failed;
+}
+
+/* ---- memory ---- */
+
+static struct vt_slice spin_slice(uint64_t seq)
+{
+    struct vt_slice s = { .seq = seq, .t_out = 1000 + seq * 1000, .wait_state = VT_PREEMPTED };
+    s.flags = seq == 0 ? VT_SLICE_FIRST : 0;
+    s.t_wake = s.t_out;
+    s.t_in = s.t_out + 600;
+    s.t_end = s.t_out + 1000;
+    s.on_cpu[VT_ON_RUN] = 400 - seq % 7;
+    s.on_cpu[VT_ON_VMM] = seq % 7;
+    return s;
+}
+
+static void forgetting_changes_nothing_after_the_limit(void **state)
+{
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_host host = { .begin = { 1000 } };
+    struct vt_vm vm = { .id = 1, .name = "a" };
+    struct vt_vcpu vcpu = { .id = 1, .vm = 1, .born = { 1000 } };
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    vt_correlator_vcpu(c, &vcpu);
+    for (uint64_t i = 0; i < 5000; i++) {
+        struct vt_slice s = spin_slice(i);
+        assert_int_equal(vt_correlator_slices(c, 1, &s, 1), 0);
+    }
+    struct vt_window w = { { 2000333 }, { 4000777 } };
+    struct vt_snapshot *a = vt_correlate(c, &w, NULL);
+    vt_correlator_forget(c, (host_ns){ 2000000 });
+    struct vt_snapshot *b = vt_correlate(c, &w, NULL);
+    assert_non_null(a);
+    assert_non_null(b);
+    for (unsigned int i = 0; i < VT_NR_STATES; i++) {
+        const struct vt_figure *x = &a->guests[0].vcpus[0].account.state[i],
+                               *y = &b->guests[0].vcpus[0].account.state[i];
+        assert_int_equal(x->ns, y->ns);
+        assert_int_equal(x->bound_ns, y->bound_ns);
+    }
+    assert_int_equal(a->guests[0].vcpus[0].switches, b->guests[0].vcpus[0].switches);
+    assert_int_equal(b->guests[0].vcpus[0].residual_ns, 0);
+    assert_int_equal(b->guests[0].vcpus[0].account.unknown.ns, 0);
+    assert_int_equal(vt_correlator_extent(c).from.v, 2000000);
+    vt_snapshot_free(a);
+    vt_snapshot_free(b);
+    vt_correlator_free(c);
+}
+
+/* Two that take turns on a CPU, 600 ns and 400 ns, over more slices than are swept at once. */
+static void a_long_window_is_swept_in_parts_without_a_seam(void **state)
+{
+    enum { SLICES = 150000 };
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_host host = { .begin = { 1000 }, .end = { 1000 + SLICES * UINT64_C(1000) } };
+    struct vt_vm vm = { .id = 1, .name = "a" };
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    for (int64_t id = 1; id <= 2; id++) {
+        struct vt_vcpu vcpu = { .id = id, .vm = 1, .index = (uint32_t)id, .born = { 1000 } };
+        vt_correlator_vcpu(c, &vcpu);
+        for (uint64_t i = 0; i < SLICES; i++) {
+            struct vt_slice s = spin_slice(i);
+            if (id == 2) { /* runs when the other waits: its own wait comes after */
+                s.t_out = s.t_wake = i ? s.t_out - 400 : s.t_out;
+                s.t_in = 1000 + i * 1000;
+                s.t_end = s.t_in + 600;
+                s.on_cpu[VT_ON_RUN] = 600 - s.on_cpu[VT_ON_VMM];
+            }
+            assert_int_equal(vt_correlator_slices(c, id, &s, 1), 0);
+        }
+    }
+    struct vt_window w = { { 1000 },
+                           { SLICES * UINT64_C(1000) } }; /* the second one's last slice ends after */
+    struct vt_snapshot *s = vt_correlate(c, &w, NULL);
+    assert_non_null(s);
+    assert_true(c->lives[0].slices.nr_slices + c->lives[1].slices.nr_slices > 4 * 65536);
+    assert_int_equal(s->guests[0].joint.state[VT_JOINT_HAZARD].ns, w.to.v - w.from.v);
+    assert_int_equal(s->guests[0].joint.state[VT_JOINT_HAZARD].accuracy, VT_EXACT);
+    assert_int_equal(s->guests[0].joint.residual_ns, 0);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
+/* A guest that floods its channel, and says of each record that it is another vCPU's. */
+static void a_flood_of_records_is_thinned(void **state)
+{
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_host host = { .begin = { 1 }, .end = { 10000000 }, .only = "shown" };
+    struct vt_vm vm = { .id = 1, .name = "shown" }, other = { .id = 2, .name = "other" };
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    vt_correlator_vm(c, &other);
+    for (uint32_t i = 1; i <= 300000; i++) {
+        struct vt_guest_record r = { .vm = 1, .host = { 10 * i }, .type = VTG_CLOCKS };
+        r.clocks.have = VTG_HAVE_KVMCLOCK;
+        r.clocks.vcpu = i > 1 && i < 300000 ? i * 2654435761u : 0;
+        r.clocks.kvmclock_ns = 10 * i;
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+    }
+    assert_in_range(c->machines[0].nr_samples, 30000, 65536);
+    struct vt_snapshot *s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    assert_int_equal(s->nr_guests, 1); /* the other is hidden */
+    assert_int_equal(s->nr_hidden, 1);
+    assert_int_equal(s->guests[0].perceived.kvmclock_ns, 10 * 299999); /* first to last are kept */
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
+/* A whole life in one slice. */
+static void live_once(struct vt_correlator *c, int64_t id, uint64_t from, uint64_t to)
+{
+    const struct vt_vm vm = { .id = id, .name = "short" };
+    const struct vt_vcpu vcpu = { .id = id, .vm = id, .born = { from } };
+    struct vt_slice s = { .t_out = from, .t_wake = from, .t_in = from, .t_end = to };
+    struct vt_checkpoint cp = { .vcpu = id, .at = { to }, .last = { to }, .state = VT_ABSENT };
+
+    s.flags = VT_SLICE_FIRST | VT_SLICE_LAST;
+    s.on_cpu[VT_ON_RUN] = to - from;
+    cp.open.seq = 1;
+    assert_int_equal(vt_correlator_vm(c, &vm), 0);
+    assert_int_equal(vt_correlator_vcpu(c, &vcpu), 0);
+    assert_int_equal(vt_correlator_slices(c, id, &s, 1), 0);
+    assert_int_equal(vt_correlator_checkpoint(c, &cp), 0);
+}
+
+/* A VM that stays, and one a second that comes and goes. */
+static void the_dead_are_forgotten_and_the_living_are_not(void **state)
+{
+    enum { STAYS = 1, LIVES = 2000 };
+    const uint64_t second = VT_NSEC_PER_SEC;
+    struct vt_correlator *c = vt_correlator_new();
+    const struct vt_host host = { .begin = { second } };
+    const struct vt_vm vm = { .id = STAYS, .name = "stays" };
+    const struct vt_vcpu vcpu = { .id = STAYS, .vm = STAYS, .born = { second } };
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    vt_correlator_vcpu(c, &vcpu);
+    for (uint64_t i = 1; i <= LIVES; i++) {
+        struct vt_slice s = { .seq = i - 1, .t_out = i * second, .t_wake = i * second, .t_in = i * second };
+        s.t_end = s.t_out + second;
+        s.flags = i == 1 ? VT_SLICE_FIRST : 0;
+        s.on_cpu[VT_ON_RUN] = second;
+        assert_int_equal(vt_correlator_slices(c, STAYS, &s, 1), 0);
+        live_once(c, (int64_t)i + STAYS, i * second + 7, (i + 1) * second - 7);
+        const struct vt_loss loss = { { i * second }, i % 2 ? VT_LOST_RING_FULL : VT_LOST_AGENT, 3 };
+        const struct vt_observer bill = { .at = { i * second }, .cpu_ns = i };
+        assert_int_equal(vt_correlator_loss(c, &loss), 0);
+        assert_int_equal(vt_correlator_observer(c, &bill), 0);
+        if (i > 10)
+            vt_correlator_forget(c, (host_ns){ (i - 10) * second });
+        assert_true(c->nr_lives < 150 && c->nr_losses < 20 && c->nr_observers < 20);
+    }
+    const struct vt_window w = { { LIVES * second }, { (LIVES + 1) * second } };
+    struct vt_snapshot *s = vt_correlate(c, &w, NULL);
+    assert_non_null(s);
+    assert_int_equal(s->guests[0].vm.id, STAYS);
+    assert_int_equal(s->lost[VT_LOST_RING_FULL], 3 * LIVES / 2);
+    assert_int_equal(s->lost[VT_LOST_AGENT], 3 * LIVES / 2);
+    assert_int_equal(s->observer.cpu_ns, LIVES);
+    assert_int_equal(s->guests[0].vcpus[0].account.state[VT_RUN].ns, second);
+    assert_in_range(s->nr_guests, 2, 150);
+    const struct vt_guest *last = &s->guests[s->nr_guests - 1];
+    assert_int_equal(last->vm.id, LIVES + STAYS);
+    assert_int_equal(last->vcpus[0].account.state[VT_RUN].ns, second - 14);
+    for (size_t i = 0; i < s->nr_guests; i++)
+        assert_int_equal(s->guests[i].nr_vcpus, 1);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
+static void an_empty_recording_tells_nothing_and_says_so(void **state)
+{
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_err err = { "" };
+    (void)state;
+    assert_null(vt_correlate(c, NULL, &err));
+    assert_string_equal(err.text, "nothing is recorded in this window");
+    vt_correlator_free(c);
+    vt_correlator_free(NULL);
+    vt_snapshot_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forgetting_changes_nothing_after_the_limit),
+        cmocka_unit_test(a_long_window_is_swept_in_parts_without_a_seam),
+        cmocka_unit_test(a_flood_of_records_is_thinned),
+        cmocka_unit_test(the_dead_are_forgotten_and_the_living_are_not),
+        cmocka_unit_test(an_empty_recording_tells_nothing_and_says_so),
+    };
+    int failed = run_traces();
+    return cmocka_run_group_tests(tests, NULL, NULL) + failed;
+}
