@@ -46,10 +46,11 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_LIB) | $(BUILD)/.deps
 	$(Q)$(CLANG) -std=c17 $(CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< \
 	  $$(sed -n 's/.*fuzz-sources: \([^*]*\).*/\1/p' $<) -lsqlite3 -lm
 
+WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf.c))
+
 .PHONY: live
-live: all $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/rqclock $(BUILD)/tests/live/rqclock.bpf.o \
-  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm \
-  $(BUILD)/tests/live/irqs.bpf.o
+live: all $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
+  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm
 	tests/run-bats.sh live
 
 # LD_PRELOADed by tests

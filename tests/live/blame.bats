@@ -3,18 +3,9 @@
 # Who held a guest back: by the ledger, and once more from a raw perf recording of the same run.
 load helpers
 
-# Others share this machine, and some of its threads' switches no probe sees.
-BATS_TEST_RETRIES=2
-
 setup() {
   needs_kvm
   run_vt=$BATS_TEST_TMPDIR/run.vt
-}
-
-teardown() {
-  for pid in ${record_pid:-} ${hog_pid:-} ${here:-}; do
-    kill "$pid" 2>/dev/null || true
-  done
 }
 
 # start_hog CPU: a process that only computes there; its pid is in $hog_pid

@@ -4,9 +4,6 @@
 
 load helpers
 
-# These measure on a machine that others share: a figure that fails is measured again.
-BATS_TEST_RETRIES=2
-
 setup() {
   needs_kvm
   perf stat -x, -e task-clock true 2>&1 | grep -q '^[0-9]' || skip "perf_event_open is refused"

@@ -5,9 +5,6 @@
 
 load helpers
 
-# Others share this machine, and may start VMs and collectors of their own.
-BATS_TEST_RETRIES=1
-
 rounds=${VT_CRASH_ROUNDS:-50}
 
 setup() {
@@ -18,8 +15,7 @@ setup() {
 }
 
 teardown() {
-  [ -z "${record_pid:-}" ] || kill -KILL "$record_pid" 2>/dev/null || true
-  [ ${#guests[@]} -eq 0 ] || kill "${guests[@]}" 2>/dev/null || true
+  end_children
   ! mountpoint -q "$BATS_TEST_TMPDIR/disk" || umount -l "$BATS_TEST_TMPDIR/disk"
 }
 

@@ -4,24 +4,16 @@
 
 load helpers
 
-# Others share this machine, and may start VMs and collectors of their own.
-BATS_TEST_RETRIES=1
-
 VTIME=${VTIME_BIN:-$BATS_TEST_DIRNAME/../../build/bin}/vtime
 MANAGER=${VTIME_LIVE:-$BATS_TEST_DIRNAME/../../build/tests/live}/manager
 
 setup() {
   needs_kvm
   dir=$BATS_TEST_TMPDIR/recordings
-  pids=()
 }
 
 teardown() {
-  local pid
-  for pid in ${pids[@]+"${pids[@]}"}; do
-    kill -KILL "$pid" 2>/dev/null || true
-    wait "$pid" || true
-  done
+  end_children
   ! mountpoint -q "$BATS_TEST_TMPDIR/disk" || umount -l "$BATS_TEST_TMPDIR/disk"
 }
 
@@ -31,7 +23,6 @@ start_daemon() {
   mkfifo "$fifo"
   "$VTIME" record --daemon -o "$dir" --agent-socket "$BATS_TEST_TMPDIR/agent" --ready-fd 9 "$@" 9>"$fifo" 2>>"$BATS_TEST_TMPDIR/log" 3>&- &
   daemon_pid=$!
-  pids+=("$daemon_pid")
   read -r -n 1 _ <"$fifo"
   rm -f "$fifo"
 }
@@ -43,7 +34,6 @@ stop_daemon() {
 
 guest() {
   start_guest "$@"
-  pids+=("$guest_pid")
 }
 
 recordings() { ls "$dir"/vtime-*Z.vt; }
@@ -98,7 +88,6 @@ differences() {
   guest bursts --workload mix --seconds 30
   start_daemon --rotate-every 1s --interval 100
   start_record "$whole" --agent-socket "$BATS_TEST_TMPDIR/agent2" --interval 100
-  pids+=("$record_pid")
   sleep 5.3
   stop_daemon
   sleep 0.2
@@ -229,7 +218,6 @@ differences() {
 
 @test "the service manager hears that it is ready, lives and stops; the watchdog only after a commit" {
   "$MANAGER" "$BATS_TEST_TMPDIR/notify" >"$BATS_TEST_TMPDIR/words" 3>&- &
-  pids+=($!)
   sleep 0.3
   NOTIFY_SOCKET=$BATS_TEST_TMPDIR/notify WATCHDOG_USEC=2000000 start_daemon --interval 200
   sleep 2
@@ -362,7 +350,6 @@ differences() {
   start_daemon --rotate-every 1s --interval 100
   timeout 30 "$VTIME" top --json -d 0.3 -f "$dir/live.vt" >"$BATS_TEST_TMPDIR/top" 3>&- &
   vtop=$!
-  pids+=("$vtop")
   sleep 4
   stop_daemon
   wait "$vtop"

@@ -32,20 +32,20 @@ static __always_inline int ends(void)
     return 0;
 }
 
-#define WITNESS(name)                                                                                        \
-    SEC("tp_btf/" #name "_entry") int on_##name##_entry(void *ctx)                                           \
+#define PROGRAM(name, edge, does)                                                                            \
+    SEC("tp_btf/" #name "_" #edge) int on_##name##_##edge(void *ctx)                                         \
     {                                                                                                        \
-        return begins();                                                                                     \
-    }                                                                                                        \
-    SEC("tp_btf/" #name "_exit") int on_##name##_exit(void *ctx)                                             \
-    {                                                                                                        \
-        return ends();                                                                                       \
+        return does();                                                                                       \
     }
+#define EACH(edge, does)                                                                                     \
+    PROGRAM(irq_handler, edge, does)                                                                         \
+    PROGRAM(softirq, edge, does)                                                                             \
+    PROGRAM(local_timer, edge, does)                                                                         \
+    PROGRAM(reschedule, edge, does)                                                                          \
+    PROGRAM(call_function, edge, does)                                                                       \
+    PROGRAM(call_function_single, edge, does)                                                                \
+    PROGRAM(irq_work, edge, does)
 
-WITNESS(irq_handler)
-WITNESS(softirq)
-WITNESS(local_timer)
-WITNESS(reschedule)
-WITNESS(call_function)
-WITNESS(call_function_single)
-WITNESS(irq_work)
+/* Attached in this order: an interrupt that begins with a program must not end without one. */
+EACH(exit, ends)
+EACH(entry, begins)

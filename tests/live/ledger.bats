@@ -3,16 +3,8 @@
 # record --mode ledger: no slices, the same truth.
 load helpers
 
-BATS_TEST_RETRIES=2
-
 setup() {
   needs_kvm
-}
-
-teardown() {
-  for pid in ${record_pid:-} ${slices_pid:-}; do
-    kill "$pid" 2>/dev/null || true
-  done
 }
 
 # states FILE: vCPU of guest, state, ns

@@ -4,9 +4,6 @@
 
 load helpers
 
-# Others share this machine, and may start VMs and collectors of their own.
-BATS_TEST_RETRIES=1
-
 setup() {
   needs_kvm
   run_vt=$BATS_TEST_TMPDIR/run.vt

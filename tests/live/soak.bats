@@ -124,11 +124,6 @@ slots_of_the_dead() {
     done
 }
 
-teardown() {
-  [ ${#name_of[@]} -eq 0 ] || kill "${!name_of[@]}" 2>/dev/null || true
-  [ -z "${record_pid:-}" ] || kill "$record_pid" 2>/dev/null || true
-}
-
 @test "VMs come and go: no leak, no stale entry, no confusion" {
   PATH=$PATH:/usr/sbin:/sbin
   VTIME=${VT_SOAK_RECORDER:-$VTIME} start_record "$run_vt" --interval 200

@@ -4,18 +4,17 @@
 
 load helpers
 
-# These measure on a machine that others share: a figure that fails is measured again.
-BATS_TEST_RETRIES=2
-
 setup() {
   needs_kvm
   run_vt=$BATS_TEST_TMPDIR/run.vt
 }
 
-# agrees OURS THEIRS SWITCHES [NS]: within 0.1 %, 1 ms or 2 us (NS) per switch, whichever is largest
+# agrees OURS THEIRS SWITCHES [NS [MORE]]: within 0.1 %, 1 ms or 2 us (NS) per switch, whichever
+# is largest, and MORE
 agrees() {
-  awk -v a="$1" -v b="$2" -v n="$3" -v each="${4:-2000}" 'BEGIN {
+  awk -v a="$1" -v b="$2" -v n="$3" -v each="${4:-2000}" -v more="${5:-0}" 'BEGIN {
     t = 0.001 * b; if (t < 1e6) t = 1e6; if (t < each * n) t = each * n
+    t += more
     d = a > b ? a - b : b - a
     printf "ours %.6f s, theirs %.6f s, off by %.1f us, allowed %.1f us\n", a / 1e9, b / 1e9, d / 1e3, t / 1e3
     exit d > t }'
@@ -35,7 +34,8 @@ stopped_sums() {
 }
 
 # The monitors are stopped for a moment at both ends, so that no thread is
-# running when the kernel's own counters are read: those lag by up to a tick.
+# running when the kernel's own counters are read: those lag by up to a tick. What an
+# outer host stole from this machine the kernel leaves out of a run time, and we don't.
 @test "waiting and running agree with the kernel's schedstat" {
   start_record "$run_vt" --interval 100
   pids=()
@@ -46,10 +46,13 @@ stopped_sums() {
   sleep 1
   kill -STOP "${pids[@]}"
   sleep 0.5
+  start_witness ownsteal $((LAST_CPU + 1))
   kill -CONT "${pids[@]}"
   sleep 2
   kill -STOP "${pids[@]}"
   sleep 0.5
+  ask_witness
+  outer=${sums[0]}
   stop_record
   kill -CONT "${pids[@]}"
   kill "${pids[@]}"
@@ -59,7 +62,7 @@ stopped_sums() {
   while read -r waited delay ran run switches; do
     [ "$waited" -gt 1000000000 ]
     agrees "$waited" "$delay" "$switches"
-    agrees "$ran" "$run" "$switches"
+    agrees "$ran" "$run" "$switches" 2000 "$outer"
   done <"$BATS_TEST_TMPDIR/figures"
 }
 
@@ -73,18 +76,13 @@ stopped_sums() {
   sleep 0.5
   kill -STOP "$guest_pid"
   sleep 0.3
-  mkfifo "$BATS_TEST_TMPDIR/stop" "$BATS_TEST_TMPDIR/sums"
-  "$RQCLOCK" "$RQCLOCK.bpf.o" "$guest_pid" <"$BATS_TEST_TMPDIR/stop" >"$BATS_TEST_TMPDIR/sums" 3>&- &
-  witness=$!
-  exec 7>"$BATS_TEST_TMPDIR/stop" 8<"$BATS_TEST_TMPDIR/sums"
-  read -r -u 8 _
+  start_witness rqclock "$guest_pid"
   kill -CONT "$guest_pid"
   sleep 2
   kill -STOP "$guest_pid"
   sleep 0.3
-  exec 7>&-
-  read -r -u 8 wakeups same omitted
-  wait "$witness"
+  ask_witness
+  wakeups=${sums[0]} same=${sums[1]} omitted=${sums[2]}
   stop_record
   kill -CONT "$guest_pid"
   kill "$guest_pid"

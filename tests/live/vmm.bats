@@ -4,9 +4,6 @@
 
 load helpers
 
-# These measure on a machine that others share: a figure that fails is measured again.
-BATS_TEST_RETRIES=2
-
 setup() {
   needs_kvm
   out=$BATS_TEST_TMPDIR/out.json

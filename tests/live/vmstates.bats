@@ -4,9 +4,6 @@
 
 load helpers
 
-# Others share the machine: a figure that fails is measured again.
-BATS_TEST_RETRIES=2
-
 setup() {
   needs_kvm
   run_vt=$BATS_TEST_TMPDIR/run.vt

@@ -4,9 +4,6 @@
 
 load helpers
 
-# Others share this machine, and may start VMs and collectors of their own.
-BATS_TEST_RETRIES=1
-
 VTIME=${VTIME_BIN:-$BATS_TEST_DIRNAME/../../build/bin}/vtime
 VTOP=${VTIME%vtime}vtop
 
@@ -19,10 +16,7 @@ setup() {
 }
 
 teardown() {
-  for pid in ${guests[@]+"${guests[@]}"}; do
-    kill "$pid" 2>/dev/null || true
-    wait "$pid" || true
-  done
+  end_children
   tmux -S "$socket" kill-server 2>/dev/null || true
 }
 

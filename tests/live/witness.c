@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * rqclock OBJECT PID: runs a witness (rqclock.bpf.c, irqs.bpf.c) over one process or
- * thread; "ready" once it is attached, and at the end of standard input its first
- * three sums.
+ * witness OBJECT WHOM: runs a BPF witness (X.bpf.c here) over one process, thread or
+ * CPU, as it asks; "ready" once it is attached, and at the end of standard input its
+ * first three sums.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -21,14 +21,14 @@ static int attach_all(struct bpf_object *o)
 
 int main(int argc, char **argv)
 {
-    const uint32_t key = 0, pid = argc == 3 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
-    struct bpf_object *o = pid ? bpf_object__open_file(argv[1], NULL) : NULL;
+    const uint32_t key = 0, whom = argc == 3 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
+    struct bpf_object *o = whom ? bpf_object__open_file(argv[1], NULL) : NULL;
     struct bpf_map *settings = o ? bpf_object__find_map_by_name(o, ".rodata") : NULL;
     uint64_t sums[16] = { 0 }; /* not smaller than any witness's .bss */
 
-    if (!settings || bpf_map__set_initial_value(settings, &pid, sizeof(pid)) || bpf_object__load(o) ||
+    if (!settings || bpf_map__set_initial_value(settings, &whom, sizeof(whom)) || bpf_object__load(o) ||
         attach_all(o)) {
-        fprintf(stderr, "usage: rqclock OBJECT PID, as root\n");
+        fprintf(stderr, "usage: witness OBJECT WHOM, as root\n");
         return 1;
     }
     puts("ready");
