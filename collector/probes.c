@@ -18,11 +18,14 @@
 
 #define SLOTS_BYTES     (sizeof(struct vt_slot) * VT_MAX_SLOTS)
 #define EXIT_SUMS_BYTES (sizeof(struct vt_exit_sum) * VT_MAX_EXIT_SUMS)
+#define RUNNING_BYTES   (sizeof(struct vt_running) * VT_MAX_RUNNING)
 
 struct vt_probes {
     struct ledger_bpf *bpf;
     struct ring_buffer *ring;
     const struct vt_slot *slots;
+    const struct vt_running *running; /* by CPU */
+    uint32_t nr_cpus;
     const struct vt_exit_sum *exit_sums;
     uint32_t off;
     struct vt_timing timing;
@@ -211,19 +214,26 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     return 0;
 }
 
+/* NULL: it failed. */
+static const void *map(const struct bpf_map *map, size_t bytes, struct vt_err *err)
+{
+    void *m = mmap(NULL, bytes, PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+
+    if (m != MAP_FAILED)
+        return m;
+    vt_fail(err, errno, "the ledger's %s could not be mapped: %s", bpf_map__name(map), strerror(errno));
+    return NULL;
+}
+
 static int map_slots(struct vt_probes *p, struct vt_err *err)
 {
-    int fd = bpf_map__fd(p->bpf->maps.slots);
+    const int cpus = libbpf_num_possible_cpus();
 
-    void *m = mmap(NULL, SLOTS_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-    if (m == MAP_FAILED)
-        return vt_fail(err, errno, "the ledger could not be mapped: %s", strerror(errno));
-    p->slots = m;
-    fd = bpf_map__fd(p->bpf->maps.exit_sums);
-    m = mmap(NULL, EXIT_SUMS_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-    if (m == MAP_FAILED)
-        return vt_fail(err, errno, "the sums of exits could not be mapped: %s", strerror(errno));
-    p->exit_sums = m;
+    p->nr_cpus = cpus <= 0 ? 0 : cpus < VT_MAX_RUNNING ? (uint32_t)cpus : VT_MAX_RUNNING;
+    if (!(p->slots = map(p->bpf->maps.slots, SLOTS_BYTES, err)) ||
+        !(p->exit_sums = map(p->bpf->maps.exit_sums, EXIT_SUMS_BYTES, err)) ||
+        !(p->running = map(p->bpf->maps.running, RUNNING_BYTES, err)))
+        return -ENOMEM;
     for (uint32_t i = VT_MAX_SLOTS; i-- > 0;)
         if (bpf_map_update_elem(bpf_map__fd(p->bpf->maps.free_slots), NULL, &i, BPF_ANY))
             return vt_fail(err, errno, "the ledger's slots could not be set up: %s", strerror(errno));
@@ -362,6 +372,17 @@ bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, s
     return index < VT_MAX_EXIT_SUMS && copy_settled(&p->slots[slot], ret, &p->exit_sums[index], sizeof(*ret));
 }
 
+void vt_probes_tell_occupants(const struct vt_probes *p)
+{
+    for (uint32_t cpu = 0; cpu < p->nr_cpus; cpu++) {
+        const struct vt_running *r = &p->running[cpu];
+        if (__atomic_load_n(&r->waiters, __ATOMIC_RELAXED) <= 0 || __atomic_load_n(&r->tid, __ATOMIC_RELAXED))
+            continue;
+        LIBBPF_OPTS(bpf_test_run_opts, o, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
+        bpf_prog_test_run_opts(bpf_program__fd(p->bpf->progs.tell_occupant), &o); /* or at his next switch */
+    }
+}
+
 int vt_probes_release(struct vt_probes *p, uint32_t slot)
 {
     return bpf_map_update_elem(bpf_map__fd(p->bpf->maps.free_slots), NULL, &slot, BPF_ANY) ? -errno : 0;
@@ -449,6 +470,8 @@ void vt_probes_close(struct vt_probes *p)
         munmap((void *)(uintptr_t)p->slots, SLOTS_BYTES);
     if (p->exit_sums)
         munmap((void *)(uintptr_t)p->exit_sums, EXIT_SUMS_BYTES);
+    if (p->running)
+        munmap((void *)(uintptr_t)p->running, RUNNING_BYTES);
     ledger_bpf__destroy(p->bpf);
     free(p);
 }

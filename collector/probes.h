@@ -53,6 +53,13 @@ bool vt_probes_read(const struct vt_probes *p, uint32_t slot, struct vt_slot *re
  */
 bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, struct vt_exit_sum *ret);
 
+/**
+ * Of each CPU on which a vCPU waits just now, and whose occupant is no vCPU: who
+ * has had it so far becomes a segment in the ring, which he else does when he
+ * leaves.  One interrupt of that CPU.
+ */
+void vt_probes_tell_occupants(const struct vt_probes *p);
+
 /** Gives the slot of a GONE life back, once its last slice was drained and its last checkpoint written. */
 int vt_probes_release(struct vt_probes *p, uint32_t slot);
 

@@ -210,6 +210,10 @@ static void fill_checkpoint(struct vt_checkpoint *cp, const struct vt_slot *s)
     cp->open = s->open;
     cp->open.t_end = 0;
     cp->open.flags |= VT_SLICE_OPEN;
+    if (s->waits_on) {
+        cp->open.cpu = (uint16_t)(s->waits_on - 1);
+        cp->open.flags |= VT_SLICE_WAITS;
+    }
 }
 
 /* In the open slice, phases not yet reached are 0. */
@@ -569,8 +573,9 @@ int vt_recorder_tick(struct vt_recorder *r, uint64_t agents_lost, struct vt_err 
         if ((e = read_checkpoint(r, slot, err)))
             return e;
     }
-    if ((e = put_clock_pair(r, &pair, err)) || (e = write_losses(billed(r), agents_lost, err)) ||
-        (e = write_observer(billed(r), err)))
+    vt_probes_tell_occupants(r->probes); /* up to the checkpoints, and beyond */
+    if ((e = vt_recorder_drain(r, err)) || (e = put_clock_pair(r, &pair, err)) ||
+        (e = write_losses(billed(r), agents_lost, err)) || (e = write_observer(billed(r), err)))
         return e;
     sample_cost(r->probes, &billed(r)->cost, vt_host_now());
     if ((e = commit(r, err)))
@@ -628,6 +633,7 @@ static int cut(struct vt_recorder *r, struct vt_slot *copies, uint32_t slots, ho
     for (uint32_t slot = 0; slot < slots && !e; slot++)
         if (r->closed[slot] != copies[slot].generation)
             e = checkpoint(r, slot, &copies[slot], *ret_at, err);
+    vt_probes_tell_occupants(r->probes);
     return e ? e : vt_recorder_drain(r, err);
 }
 

@@ -143,7 +143,8 @@ static void charge_wait(struct charge *ch, const struct vt_piece *p)
         at = v->moves[i].at.v;
     }
     uint32_t cpu = p->cpu;
-    if (i < v->nr_moves && p->slice && v->moves[i].at.v <= p->slice->t_in) /* moved later in this wait */
+    bool waits_still = p->slice && !p->slice->t_in;
+    if (i < v->nr_moves && p->slice && (waits_still || v->moves[i].at.v <= p->slice->t_in)) /* moved later */
         cpu = v->moves[i].from_cpu;
     else if (i > ch->next_move)
         cpu = v->moves[i - 1].to_cpu;

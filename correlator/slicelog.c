@@ -10,7 +10,7 @@
 
 /* The bit of the first mask byte above the on_cpu[] bits, and one that no slice's flags use. */
 enum { ON_WHOLE = 1 << 7, HAS_EXTRA = 1 << 7 };
-_Static_assert(VT_NR_ON_CPU <= 7 && (int)VT_SLICE_RECOVERED < (int)HAS_EXTRA, "no bit is left");
+_Static_assert(VT_NR_ON_CPU <= 7 && (int)VT_SLICE_WAITS < (int)HAS_EXTRA, "no bit is left");
 /* Bits of the second mask byte. */
 enum {
     X_THROTTLED = 1,

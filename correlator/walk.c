@@ -248,11 +248,17 @@ static void visit_run(struct walk *w, const struct vt_slice *s, uint64_t end)
 
 /* ---- slices ---- */
 
+/* Where it was given a CPU in the end, or waits still; VT_NO_CPU: not told. */
+static uint32_t waits_on(const struct vt_slice *s)
+{
+    return s->t_in || s->flags & VT_SLICE_WAITS ? s->cpu : VT_NO_CPU;
+}
+
 /* [w->at, to) waiting: THROTTLED first. */
 static void visit_wait(struct walk *w, const struct vt_slice *s, uint64_t to)
 {
     uint64_t throttled = vt_min(s->throttled_ns, to - s->t_wake);
-    struct vt_piece p = { .cpu = s->t_in ? s->cpu : VT_NO_CPU, .slice = s };
+    struct vt_piece p = { .cpu = waits_on(s), .slice = s };
     p.state = VT_THROTTLED;
     visit(w, &p, s->t_wake, s->t_wake + throttled);
     p.state = s->wait_state;
@@ -343,7 +349,7 @@ static void visit_open(struct walk *w, const struct vt_checkpoint *cp)
         visit_on_cpu(w, s, &under_way);
         return;
     }
-    struct vt_piece p = { .state = cp->state, .cpu = VT_NO_CPU, .slice = s };
+    struct vt_piece p = { .state = cp->state, .cpu = waits_on(s), .slice = s };
     visit(w, &p, last, at);
     w->at = at;
 }

@@ -14,7 +14,6 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define MAX_CPUS     4096
 #define TSC_EVERY_NS 100000000
 #define PF_KTHREAD   0x00200000u /* include/linux/sched.h */
 
@@ -65,18 +64,12 @@ struct {
     __type(value, struct binding);
 } bindings SEC(".maps");
 
-/* Of each CPU. */
-struct running {
-    __u32 slot, generation, tid; /* the vCPU thread that runs there, tid 0: none; by the last switch */
-    __u32 irq_depth;             /* interrupts under way in it */
-    __s32 waiters;               /* vCPUs on this CPU's run queue that wait; any CPU writes it */
-    __u64 since;                 /* who has the CPU while one waits is told from here on; 0: nobody waits */
-} __attribute__((aligned(64)));
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, MAX_CPUS);
+    __uint(max_entries, VT_MAX_RUNNING);
+    __uint(map_flags, BPF_F_MMAPABLE);
     __type(key, __u32);
-    __type(value, struct running);
+    __type(value, struct vt_running);
 } running SEC(".maps");
 
 /* vCPU descriptors found by the first iterator, by the thread that runs them. */
@@ -174,7 +167,7 @@ static __always_inline void emit(struct vt_slot *s, __u32 index, __u8 flags)
 
 /* ---- who has a CPU while a vCPU waits for it ---- */
 
-static __always_inline struct running *running_on(__u32 cpu)
+static __always_inline struct vt_running *running_on(__u32 cpu)
 {
     return bpf_map_lookup_elem(&running, &cpu);
 }
@@ -186,7 +179,7 @@ static __always_inline struct running *running_on(__u32 cpu)
  */
 static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
 {
-    struct running *r = running_on(cpu);
+    struct vt_running *r = running_on(cpu);
 
     if (ledger_only || !r || s->waits_on || s->kind != VT_SLOT_VCPU)
         return;
@@ -198,7 +191,7 @@ static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
 
 static __always_inline void wait_ends(struct vt_slot *s)
 {
-    struct running *r;
+    struct vt_running *r;
 
     if (!s->waits_on)
         return;
@@ -232,7 +225,7 @@ static __always_inline void emit_segment(__u32 cpu, __u64 from, __u64 to, struct
  * cleared before the waiters are looked at, and one who comes adds himself
  * before he looks at `since`: none comes unseen.
  */
-static __always_inline void occupants_at_switch(struct running *r, struct task_struct *prev, bool told,
+static __always_inline void occupants_at_switch(struct vt_running *r, struct task_struct *prev, bool told,
                                                 __u64 now)
 {
     if (!told && r->since && r->since < now)
@@ -240,6 +233,25 @@ static __always_inline void occupants_at_switch(struct running *r, struct task_s
     r->since = 0;
     if (__sync_fetch_and_add(&r->waiters, 0) > 0)
         r->since = now;
+}
+
+/*
+ * Run by user space on one CPU: who has it just now while a vCPU waits there is
+ * told up to now, and from now on at his next switch. The IPI is on that CPU
+ * what a switch is: none comes in between.
+ */
+SEC("raw_tp")
+int tell_occupant(void *ctx)
+{
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
+    __u64 now = bpf_ktime_get_ns();
+
+    (void)ctx;
+    if (!r || r->tid || r->waiters <= 0 || !r->since || r->since >= now)
+        return 0;
+    emit_segment(bpf_get_smp_processor_id(), r->since, now, bpf_get_current_task_btf());
+    r->since = now;
+    return 0;
 }
 
 /* ---- finding a thread's slot ---- */
@@ -301,7 +313,7 @@ static __always_inline struct vt_slot *slot_of(struct task_struct *task)
     return slot_of_binding(binding_of(task));
 }
 
-static __always_inline void note_running(struct running *r, const struct binding *b, __u32 tid)
+static __always_inline void note_running(struct vt_running *r, const struct binding *b, __u32 tid)
 {
     r->irq_depth = 0;
     if (!b) {
@@ -317,7 +329,7 @@ static __always_inline void note_running(struct running *r, const struct binding
 static __always_inline struct vt_slot *current_slot(void)
 {
     __u32 tid = (__u32)bpf_get_current_pid_tgid();
-    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct binding *b;
 
     if (r && r->tid == tid)
@@ -477,7 +489,7 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     struct binding b = {}, *stored;
     struct vt_slot *s = take_slot(&b.slot);
     struct vm_process vm = {};
-    struct running *r;
+    struct vt_running *r;
     __u32 tgid;
 
     if (!s)
@@ -706,7 +718,7 @@ static __always_inline bool switch_in(const struct binding *b, struct task_struc
 
 /* What every other switch pays. (The verifier refuses one test of both pointers, which the compiler would
  * make.) */
-static __always_inline bool concerns_nobody(struct running *r, const struct binding *was,
+static __always_inline bool concerns_nobody(struct vt_running *r, const struct binding *was,
                                             const struct binding *is)
 {
     if (was)
@@ -722,7 +734,7 @@ static __always_inline bool concerns_nobody(struct running *r, const struct bind
 static __always_inline int sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next,
                                         __u32 prev_state)
 {
-    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct binding *was = binding_of(prev), *is = binding_of(next);
     bool told = was && was->vcpu; /* by a slice who had the CPU */
     __u64 now;                    /* the same instant for all: on its CPU one ends where the other begins */
@@ -1059,7 +1071,7 @@ int BPF_PROG(on_kvm_vcpu_wakeup, __u64 halted_ns)
  * Its slot, unless a program that works on it was interrupted: what the
  * interrupt takes then stays with the state that it interrupted.
  */
-static __always_inline struct vt_slot *interrupted_slot(const struct running *r)
+static __always_inline struct vt_slot *interrupted_slot(const struct vt_running *r)
 {
     struct vt_slot *s = slot_at(r->slot);
 
@@ -1070,7 +1082,7 @@ static __always_inline struct vt_slot *interrupted_slot(const struct running *r)
 
 static __always_inline int irq_begins(void)
 {
-    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct vt_slot *s;
     __u64 now;
 
@@ -1090,7 +1102,7 @@ static __always_inline int irq_begins(void)
 
 static __always_inline int irq_ends(void)
 {
-    struct running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct vt_slot *s;
 
     if (!r || !r->irq_depth || --r->irq_depth)

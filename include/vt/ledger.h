@@ -25,11 +25,13 @@
 #include <stdint.h>
 typedef uint64_t vt_u64;
 typedef uint32_t vt_u32;
+typedef int32_t vt_s32;
 typedef uint16_t vt_u16;
 typedef uint8_t vt_u8;
 #else
 typedef unsigned long long vt_u64;
 typedef unsigned int vt_u32;
+typedef int vt_s32;
 typedef unsigned short vt_u16;
 typedef unsigned char vt_u8;
 #endif
@@ -70,6 +72,7 @@ enum vt_slice_flags {
     VT_SLICE_WAKE_IDLE = 1 << 3, /* woken onto an idle CPU: [t_wake, t_in) is wake latency */
     VT_SLICE_RECOVERED = 1 << 4, /* an event was missed; t_wake and t_in are from the kernel's own
                                     account (task_struct.sched_info): ± VT_RECOVERY_BOUND_NS */
+    VT_SLICE_WAITS = 1 << 5,     /* of VT_SLICE_OPEN, in its wait: `cpu` is on whose run queue */
 };
 
 /*
@@ -122,6 +125,16 @@ struct vt_segment {
     vt_u8 pad_;
     char comm[VT_COMM_LEN];
 };
+
+/* Of each CPU, written by the ledger and read by any. */
+struct vt_running {
+    vt_u32 slot, generation, tid; /* the vCPU thread that runs there, tid 0: none; by the last switch */
+    vt_u32 irq_depth;             /* interrupts under way in it */
+    vt_s32 waiters;               /* vCPUs on this CPU's run queue that wait; any CPU writes it */
+    vt_u32 pad_;
+    vt_u64 since; /* who has the CPU while one waits is told from here on; 0: nobody waits */
+} __attribute__((aligned(64)));
+#define VT_MAX_RUNNING 4096 /* CPUs */
 
 enum vt_occupant { VT_OCCUPANT_IDLE, VT_OCCUPANT_TASK, VT_OCCUPANT_KTHREAD, VT_NR_OCCUPANTS };
 

@@ -100,6 +100,32 @@ stolen_is_owed() {
   cpus_sum "$run_vt"
 }
 
+@test "a wait that is not over has its debtor: of a recording under way, and at its end" {
+  [ "$LAST_CPU" -gt 0 ] || skip "one CPU only"
+  start_record "$run_vt" --interval 100
+  start_guest victim --workload spin --seconds 20
+  sleep 0.5
+  setsid chrt -f 50 taskset -c "$LAST_CPU" awk 'BEGIN { while (1) n++ }' 3>&- & # no switch until it is throttled
+  hog_pid=$!
+  sleep 0.6
+  "$VTIME" report --json "$run_vt" >"$BATS_TEST_TMPDIR/under-way.json"
+  sleep 0.1
+  stop_record
+  "$VTIME" report --json "$run_vt" >"$BATS_TEST_TMPDIR/end.json"
+  kill "$hog_pid"
+  for at in under-way end; do
+    read -r state preempted hog host < <(jq -r '(.guests[] | select(.name == "victim").vcpus[0]) as $v |
+      [.blame[] | select(.victim == "victim")] as $b | def owed(k): [$b[] | select(.kind == k).ns] | add // 0;
+      [$v.now, $v.states.PREEMPTED.ns, owed("process"), owed("host")] | @tsv' "$BATS_TEST_TMPDIR/$at.json")
+    echo "# $at: now $state, waited $preempted ns, owed to processes $hog, to nobody known $host" >&3
+    [ "$preempted" -gt 300000000 ]
+    [ "$hog" -gt $((preempted - 20000000)) ]
+    [ "$host" -lt 20000000 ]
+  done
+  stolen_is_owed "$run_vt"
+  cpus_sum "$run_vt"
+}
+
 @test "a victim that is moved while it waits is followed" {
   [ "$LAST_CPU" -gt 0 ] || skip "one CPU only"
   start_record "$run_vt"

@@ -125,7 +125,8 @@ static struct vt_slice slice_of(struct line *l)
     s.flags = (uint8_t)((flags && strstr(flags, "FIRST") ? VT_SLICE_FIRST : 0) |
                         (flags && strstr(flags, "LAST") ? VT_SLICE_LAST : 0) |
                         (flags && strstr(flags, "RECOVERED") ? VT_SLICE_RECOVERED : 0) |
-                        (flags && strstr(flags, "WAKE_IDLE") ? VT_SLICE_WAKE_IDLE : 0));
+                        (flags && strstr(flags, "WAKE_IDLE") ? VT_SLICE_WAKE_IDLE : 0) |
+                        (flags && strstr(flags, "WAITS") ? VT_SLICE_WAITS : 0));
     return s;
 }
 
