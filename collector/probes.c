@@ -197,6 +197,8 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     int r = choose_programs(p, err);
     if (r)
         return r;
+    leave_out(p, "twin_kvm_entry");
+    leave_out(p, "twin_kvm_exit");
     bpf->rodata->own_tgid = (uint32_t)getpid();
     bpf->rodata->ledger_only = o->ledger_only;
     bpf->rodata->is_svm = vt_exit_isa_here() == VT_ISA_SVM;

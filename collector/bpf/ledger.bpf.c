@@ -1003,13 +1003,11 @@ static __always_inline void exit_over(struct vt_slot *s)
     s->exit_reason = VT_EXIT_REASONS;
 }
 
-SEC("tp_btf/kvm_entry")
-int on_kvm_entry(__u64 *ctx)
+static __always_inline int entry_edge(void)
 {
     struct task_struct *task = bpf_get_current_task_btf();
     struct vt_slot *s = current_slot();
 
-    (void)ctx;
     if (s && s->kind == VT_SLOT_HELPER) { /* KVM_RUN's begin was not seen: it runs a vCPU now */
         s->moved_at = bpf_ktime_get_ns();
         s = current_slot(); /* ends that life */
@@ -1030,12 +1028,10 @@ int on_kvm_entry(__u64 *ctx)
     return 0;
 }
 
-SEC("tp_btf/kvm_exit")
-int on_kvm_exit(__u64 *ctx)
+static __always_inline int exit_edge(void)
 {
     struct vt_slot *s = current_slot();
 
-    (void)ctx;
     if (!s)
         return 0;
     machine_lock(s);
@@ -1047,6 +1043,35 @@ int on_kvm_exit(__u64 *ctx)
     s->open.exits++;
     machine_unlock(s);
     return 0;
+}
+
+SEC("tp_btf/kvm_entry")
+int on_kvm_entry(__u64 *ctx)
+{
+    (void)ctx;
+    return entry_edge();
+}
+
+SEC("tp_btf/kvm_exit")
+int on_kvm_exit(__u64 *ctx)
+{
+    (void)ctx;
+    return exit_edge();
+}
+
+/* Their twins, which user space can run where no guest exits: for the bench alone, else not loaded. */
+SEC("raw_tp")
+int twin_kvm_entry(void *ctx)
+{
+    (void)ctx;
+    return entry_edge();
+}
+
+SEC("raw_tp")
+int twin_kvm_exit(void *ctx)
+{
+    (void)ctx;
+    return exit_edge();
 }
 
 SEC("tp_btf/kvm_vcpu_wakeup")

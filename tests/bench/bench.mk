@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What bench.sh runs besides vtime and perf.
 BENCH := $(BUILD)/bench
-BENCH_BIN := $(BENCH)/empty $(BENCH)/pingpong $(BENCH)/slicesize $(BENCH)/replay
+BENCH_BIN := $(BENCH)/empty $(BENCH)/pingpong $(BENCH)/slicesize $(BENCH)/replay $(BENCH)/exitcost
 
 $(BENCH)/%: tests/bench/%.c $(OBJ_LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(OBJ_LIB) $(LDLIBS)
+
+$(BENCH)/exitcost: CPPFLAGS += -isystem $(BUILD)/gen
+$(BENCH)/exitcost: $(BUILD)/gen/ledger.skel.h
 
 # The recorder and the correlator themselves; what probes.h promises is its own.
 $(BENCH)/replay: tests/bench/replay.c $(BUILD)/libvt.a

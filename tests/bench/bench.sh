@@ -15,6 +15,7 @@ usage: bench.sh [--json] [--rounds N]
                    attached, with empty BPF programs at the ledger's tracepoints, under
                    `vtime record` and under `perf sched record`, in turn (the last in each third), N rounds (25);
                    then the same ping-pong between two threads that are vCPUs
+  VM exit          run time of the programs of an exit and an entry, as the kernel counts it
   store            bytes per slice of a recording of four spin guests on one CPU
   guest            its way to CPL 3, and the monitor's memory beyond guest RAM
   collector        its own CPU while it records
@@ -39,7 +40,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ "$(id -u)" -eq 0 ] || { complain 'needs root, as recording does'; exit 1; }
-for need in "$vtime" "$build/bench/empty" "$build/bench/pingpong" "$build/bench/slicesize" "$build/bench/replay"; do
+for need in "$vtime" "$build/bench/empty" "$build/bench/pingpong" "$build/bench/slicesize" "$build/bench/replay" \
+  "$build/bench/exitcost"; do
   [ -x "$need" ] || { complain "no $need: run make bench"; exit 1; }
 done
 
@@ -215,6 +217,22 @@ measure_counted() {
   cat "$tmp/exact" >>"$samples"
 }
 
+# ---- the cost of an exit of a guest ----
+
+measure_exits() {
+  local ns
+  note 'exits and entries of a guest'
+  if ! ns=$(taskset -c "$cpu" "$build/bench/exitcost" "$rounds"); then
+    complain 'no vCPU can be run here: the cost of an exit is left out'
+    return
+  fi
+  round=0
+  while read -r ns; do
+    round=$((round + 1))
+    sample exit-pair "$ns"
+  done <<<"$ns"
+}
+
 # ---- store, guest, collector ----
 
 sql() { sqlite3 -readonly "$@" 2>/dev/null; }
@@ -319,6 +337,7 @@ vcpu-empty|vCPUs: empty programs|ns/switch|-
 vcpu-ledger|vCPUs: vtime record, every slice kept|ns/switch|-
 vcpu-added-ledger/vcpu-added-empty|added: vtime record / empty programs|×|-
 vcpu-ledger/vcpu-empty|whole: vtime record / empty programs|×|-
+exit-pair|exit and entry: the ledger's programs|ns/pair|<= 150
 bytes-per-slice|four guests: stored|bytes/slice|<= 16
 collector-percent|four guests: CPU of the collector|%|-
 storm-bytes|switch storm: stored|bytes/slice|-
@@ -389,6 +408,7 @@ strangers
 measure_pipe
 measure_counted
 measure_vcpus
+measure_exits
 measure_store
 measure_storm
 measure_scale
