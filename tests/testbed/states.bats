@@ -1,14 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
-# States that need a KVM host of one's own: POLL against KVM's own count of it, and a
-# quota by cgroup v2 (6.1, SVM).
+# What wants a KVM host of one's own: POLL against KVM's own count of it, a quota by
+# cgroup v2, and a VM with a busy helper thread (6.1, SVM).
 bats_require_minimum_version 1.5.0
 load testbed
 
 # Runs inside. KVM's counters are the VM's in debugfs, and gone with it: read while it is
 # stopped, after the last of its polls.
 inside() {
-  vtime=$1
+  vtime=$1 odd=$2
   cd /out || exit 1
   echo 5000000 >/sys/module/kvm/parameters/halt_poll_ns
   "$vtime" record -q -o poll.vt -- bash -c "
@@ -37,10 +37,14 @@ inside() {
     kill -KILL \$guest
     wait" >quota.out 2>&1
   "$vtime" report --json quota.vt >quota.json
+  "$vtime" record -q -o helper.vt -- taskset -c 1 "$odd" helper >helper.out 2>&1
+  "$vtime" report --json helper.vt >helper.json
 }
 
+odd=$testbed_repo/build/tests/live/oddvmm
+
 setup_file() {
-  testbed_run --timeout 120 -- bash -c "$(declare -f inside); inside '$vtime'"
+  testbed_run --timeout 120 -- bash -c "$(declare -f inside); inside '$vtime' '$odd'"
 }
 
 setup() { testbed_needed; }
@@ -78,4 +82,18 @@ balanced() {
   [ "$theirs" -gt 500000000 ]
   close "$ours" "$theirs" 2 0
   balanced quota
+}
+
+# The worker tells schedstat's two figures at its begin and its end.
+@test "a busy helper: its time on CPU and its waiting are what schedstat has, apart from the vCPU's" {
+  cat "$result/out/helper.out"
+  read -r run delay switches < <(awk 'NF == 3 { run[++n] = $1; delay[n] = $2; switches[n] = $3 }
+    END { printf "%d %d %d\n", run[2] - run[1], delay[2] - delay[1], switches[2] - switches[1] }' "$result/out/helper.out")
+  read -r on_cpu waited < <(jq -r '[.guests[].helpers[] | select(.name == "worker")][0] | [.on_cpu.ns, .waited.ns] | @tsv' \
+    "$result/out/helper.json")
+  [ "$run" -gt 30000000 ]
+  # schedstat leaves out the path of each wake-up (ARCHITECTURE.md): some 100 us under emulation
+  close "$on_cpu" "$run" 3 3000000
+  close "$waited" "$delay" 5 $((switches * 200000))
+  balanced helper
 }
