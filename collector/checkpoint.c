@@ -169,9 +169,27 @@ static int put_checkpoint(struct vt_recorder *r, uint32_t slot, const struct vt_
     return e ? e : rec_follow(r, slot, s, cp->vcpu, err);
 }
 
+/*
+ * The kernel's own account of the thread.  Of one who sleeps it is read once: a
+ * look into /proc was most of a tick where many vCPUs idle.
+ */
+static void read_schedstat(struct schedstat_seen *seen, const struct vt_slot *s, uint64_t edge,
+                           struct vt_checkpoint *cp)
+{
+    if (seen->generation != s->generation || seen->last != edge || s->sched != VT_SCHED_OFF) {
+        *seen = (struct schedstat_seen){ .generation = s->generation, .last = edge };
+        if (vt_schedstat_read(s->tgid, s->tid, &seen->run_ns, &seen->run_delay_ns) == 0)
+            seen->at = vt_host_now();
+    }
+    cp->proc_run_ns = seen->run_ns;
+    cp->proc_run_delay_ns = seen->run_delay_ns;
+    cp->proc_at = seen->at;
+}
+
 /* cut: the instant that the checkpoint shall be of, if no edge came since; 0: that of its last edge. */
 int rec_checkpoint(struct vt_recorder *r, uint32_t slot, struct vt_slot *s, host_ns cut, struct vt_err *err)
 {
+    const uint64_t edge = s->last;
     struct vt_checkpoint cp;
     int e = 0;
 
@@ -192,9 +210,8 @@ int rec_checkpoint(struct vt_recorder *r, uint32_t slot, struct vt_slot *s, host
     bring_to(s, cut);
     fill_checkpoint(&cp, s);
     clear_unreached(&cp.open, s->sched);
-    if (s->sched != VT_SCHED_GONE &&
-        vt_schedstat_read(s->tgid, s->tid, &cp.proc_run_ns, &cp.proc_run_delay_ns) == 0)
-        cp.proc_at = vt_host_now();
+    if (s->sched != VT_SCHED_GONE)
+        read_schedstat(&r->schedstat[slot], s, edge, &cp);
     cp.at = cut.v ? cut : vt_host_now();
     if (cp.at.v < cp.last.v) /* an edge on another CPU, a moment ahead of our clock read */
         cp.at = cp.last;

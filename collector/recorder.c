@@ -25,8 +25,9 @@ struct vt_recorder *vt_recorder_new(struct vt_probes *probes, struct vt_store *s
     r->closed = calloc(VT_MAX_SLOTS, sizeof(*r->closed));
     r->exits = calloc(VT_MAX_EXIT_SUMS, sizeof(*r->exits));
     r->based = calloc(VT_MAX_SLOTS, sizeof(*r->based));
+    r->schedstat = calloc(VT_MAX_SLOTS, sizeof(*r->schedstat));
     r->cost.fd = -1;
-    if (!r->freed || !r->closed || !r->exits || !r->based) {
+    if (!r->freed || !r->closed || !r->exits || !r->based || !r->schedstat) {
         vt_recorder_free(r);
         return NULL;
     }
@@ -45,6 +46,7 @@ void vt_recorder_free(struct vt_recorder *r)
     free(r->freed);
     free(r->exits);
     free(r->based);
+    free(r->schedstat);
     free(r->closed);
     free(r);
 }

@@ -19,6 +19,14 @@ struct written {
     uint64_t count;
 };
 
+/* schedstat of a thread that has been off the CPU since: it can't have changed. */
+struct schedstat_seen {
+    uint32_t generation;
+    uint64_t last; /* the slot's newest edge when it was read */
+    uint64_t run_ns, run_delay_ns;
+    host_ns at;
+};
+
 struct vt_recorder {
     struct vt_recorder *next; /* the recording that begins where this one ends, while both are written */
     struct vt_probes *probes;
@@ -37,7 +45,8 @@ struct vt_recorder {
     uint32_t *freed;       /* by slot: generation that was released */
     struct written *exits; /* by sum: what was last written */
     uint32_t *based;       /* by slot: generation of which sums were written */
-    unsigned known_vms;    /* when helpers were looked for */
+    struct schedstat_seen *schedstat; /* by slot */
+    unsigned known_vms;               /* when helpers were looked for */
     struct vt_err *err;
 };
 
