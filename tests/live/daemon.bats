@@ -81,8 +81,20 @@ differences() {
     | (if . == "RUN" then $s.RUN + $s.KVM + $s.POLL else $s[.] end) - $cut[.]'
 }
 
+# exactly_cut FILE…: between two cuts the slices grow as the kernel's integrals do, to the nanosecond
+exactly_cut() {
+  local file
+  for file in "${@:2:$#-2}"; do
+    differences "$file" >"$BATS_TEST_TMPDIR/differences"
+    [ -s "$BATS_TEST_TMPDIR/differences" ]
+    if grep -vx 0 "$BATS_TEST_TMPDIR/differences"; then
+      false
+    fi
+  done
+}
+
 @test "recordings follow each other to the nanosecond, and together are one that was never cut" {
-  local whole=$BATS_TEST_TMPDIR/whole.vt file from to state cuts=0
+  local whole=$BATS_TEST_TMPDIR/whole.vt file from to state
   guest even --workload spin --seconds 30
   guest other --workload spin --seconds 30
   guest bursts --workload mix --seconds 30
@@ -96,16 +108,7 @@ differences() {
   [ ${#files[@]} -ge 5 ]
   joined "${files[@]}"
   conserved "${files[@]}"
-  # exactly: between two cuts the slices grow as the kernel's integrals do
-  for file in "${files[@]:1:${#files[@]}-2}"; do
-    differences "$file" >"$BATS_TEST_TMPDIR/differences"
-    [ -s "$BATS_TEST_TMPDIR/differences" ]
-    if grep -vx 0 "$BATS_TEST_TMPDIR/differences"; then
-      false
-    fi
-    cuts=$((cuts + 1))
-  done
-  [ "$cuts" -ge 3 ]
+  exactly_cut "${files[@]}"
   # the host is described in each
   for file in "${files[@]}"; do
     [ "$(sqlite3 "$file" 'select count(*) from cpu')" -eq "$(nproc)" ]
@@ -125,7 +128,6 @@ differences() {
 }
 
 @test "sums alone (--mode ledger) are cut as exactly" {
-  local file
   guest even --workload spin --seconds 30
   guest bursts --workload mix --seconds 30
   start_daemon --mode ledger --rotate-every 1s --interval 100
@@ -135,13 +137,7 @@ differences() {
   [ ${#files[@]} -ge 3 ]
   joined "${files[@]}"
   conserved "${files[@]}"
-  for file in "${files[@]:1:${#files[@]}-2}"; do
-    differences "$file" >"$BATS_TEST_TMPDIR/differences"
-    [ -s "$BATS_TEST_TMPDIR/differences" ]
-    if grep -vx 0 "$BATS_TEST_TMPDIR/differences"; then
-      false
-    fi
-  done
+  exactly_cut "${files[@]}"
 }
 
 @test "SIGHUP begins a new recording, live.vt leads to it, SIGTERM ends it cleanly" {
