@@ -817,7 +817,7 @@ int BPF_PROG(on_sched_process_fork, struct task_struct *parent, struct task_stru
     __u32 tgid = (__u32)child->tgid;
     struct vm_process *vm = bpf_map_lookup_elem(&vm_processes, &tgid);
 
-    if (vm)
+    if (vm && vm->start_time == BPF_CORE_READ(child, group_leader, start_time)) /* a pid may come again */
         bind_helper(child, tgid, vm, bpf_ktime_get_ns());
     return 0;
 }
@@ -1267,6 +1267,8 @@ int seed_helpers(struct bpf_iter__task *ctx)
         return 0;
     tgid = (__u32)task->tgid;
     vm = bpf_map_lookup_elem(&vm_processes, &tgid);
+    if (vm && vm->start_time != BPF_CORE_READ(task, group_leader, start_time)) /* a pid may come again */
+        return 0;
     if (!vm) {
         tgid = helped_by_vhost(task);
         vm = bpf_map_lookup_elem(&vm_processes, &tgid);
