@@ -16,6 +16,7 @@ usage: bench.sh [--json] [--rounds N]
                    `vtime record` and under `perf sched record`, in turn (the last in each third), N rounds (25);
                    then the same ping-pong between two threads that are vCPUs
   VM exit          run time of the programs of an exit and an entry, as the kernel counts it
+                   (N rounds); and in the testbed, against perf kvm stat record (7 rounds)
   store            bytes per slice of a recording of four spin guests on one CPU
   guest            its way to CPL 3, and the monitor's memory beyond guest RAM
   collector        its own CPU while it records
@@ -233,6 +234,23 @@ measure_exits() {
   done <<<"$ns"
 }
 
+# Where guests do exit: a KVM host under emulation, so that only ratios mean anything.
+measure_testbed() {
+  local n=$((rounds < 7 ? rounds : 7)) code=0
+  note "exits in the testbed, $n rounds"
+  mkdir "$tmp/testbed"
+  tests/testbed/testbed.sh run --timeout 300 --out "$tmp/testbed" -- \
+    "$PWD/tests/bench/exits-inside.sh" "$(realpath "$build")" "$n" >"$tmp/testbed.out" 2>&1 || code=$?
+  if [ $code -ne 0 ]; then
+    complain "the testbed failed ($code), its rows are left out: $(tail -n 1 "$tmp/testbed.out")"
+    return
+  fi
+  cat "$tmp/testbed/samples" >>"$samples"
+  difference testbed-empty testbed-none testbed-added-empty
+  difference testbed-ledger testbed-none testbed-added-ledger
+  difference testbed-perf testbed-none testbed-added-perf
+}
+
 # ---- store, guest, collector ----
 
 sql() { sqlite3 -readonly "$@" 2>/dev/null; }
@@ -338,6 +356,10 @@ vcpu-ledger|vCPUs: vtime record, every slice kept|ns/switch|-
 vcpu-added-ledger/vcpu-added-empty|added: vtime record / empty programs|×|-
 vcpu-ledger/vcpu-empty|whole: vtime record / empty programs|×|-
 exit-pair|exit and entry: the ledger's programs|ns/pair|<= 150
+testbed-ledger/testbed-none|testbed, an exit: vtime record / nothing|×|-
+testbed-perf/testbed-none|testbed, an exit: perf kvm / nothing|×|-
+testbed-added-ledger/testbed-added-empty|testbed, added: vtime / empty programs|×|-
+testbed-added-perf/testbed-added-ledger|testbed, added: perf kvm / vtime record|×|-
 bytes-per-slice|four guests: stored|bytes/slice|<= 16
 collector-percent|four guests: CPU of the collector|%|-
 storm-bytes|switch storm: stored|bytes/slice|-
@@ -409,6 +431,7 @@ measure_pipe
 measure_counted
 measure_vcpus
 measure_exits
+measure_testbed
 measure_store
 measure_storm
 measure_scale
