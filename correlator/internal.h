@@ -310,7 +310,7 @@ struct vt_stays {
     size_t *come;      /* by part, into stretch[]: where those begin that come in it; NULL: not asked for */
     uint32_t *stretch; /* of an occupant, by the part in which it comes */
     uint32_t *open;    /* that go on from one part to the next */
-    size_t nr_open;
+    size_t nr_open, room_open;
     uint32_t life;
     int error;
 };

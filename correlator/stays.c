@@ -39,8 +39,7 @@ static int sort_stretches(struct vt_stays *s)
     uint64_t from, to;
     s->come = calloc(parts + 2, sizeof(*s->come));
     s->stretch = calloc(c->nr_stretches + 1, sizeof(*s->stretch));
-    s->open = calloc(c->nr_stretches + 1, sizeof(*s->open));
-    if (!s->come || !s->stretch || !s->open)
+    if (!s->come || !s->stretch)
         return -ENOMEM;
     size_t *end = s->come + 1; /* of each part's, once all are in place; before, where its next goes */
     for (size_t i = 0; i < c->nr_stretches; i++)
@@ -105,8 +104,11 @@ static void collect_stretches(struct vt_stays *s)
     const size_t part = (size_t)((s->part.from.v - s->window.from.v) / s->step);
     const uint32_t first = (uint32_t)s->c->nr_lives;
     size_t still = 0;
-    for (size_t i = s->come[part]; i < s->come[part + 1]; i++)
-        s->open[s->nr_open++] = s->stretch[i];
+    for (size_t i = s->come[part]; i < s->come[part + 1] && !s->error; i++) {
+        s->error = vt_grow((void **)&s->open, &s->room_open, s->nr_open, sizeof(*s->open));
+        if (!s->error)
+            s->open[s->nr_open++] = s->stretch[i];
+    }
     for (size_t i = 0; i < s->nr_open; i++) {
         const struct vt_stretch *o = &s->c->stretches[s->open[i]];
         uint64_t from, to;
