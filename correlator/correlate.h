@@ -64,4 +64,8 @@ struct vt_snapshot *vt_correlate_timeline(const struct vt_correlator *c, const s
                                           uint64_t width_ns, struct vt_err *err);
 void vt_snapshot_free(struct vt_snapshot *snapshot);
 
+/** The set's figure of that event and side; NULL: it has none. */
+const struct vt_counter_figure *vt_counter_find(const struct vt_counter_set *set, enum vt_counter event,
+                                                enum vt_counter_side side);
+
 #endif
