@@ -141,12 +141,13 @@ intervals_sum() {
   "$VTIME" report --json "$run_vt" >"$BATS_TEST_TMPDIR/end.json"
   kill "$hog_pid"
   for at in under-way end; do
-    read -r state preempted hog host < <(jq -r '(.guests[] | select(.name == "victim").vcpus[0]) as $v |
+    read -r state preempted hog vms host < <(jq -r '(.guests[] | select(.name == "victim").vcpus[0]) as $v |
       [.blame[] | select(.victim == "victim")] as $b | def owed(k): [$b[] | select(.kind == k).ns] | add // 0;
-      [$v.now, $v.states.PREEMPTED.ns, owed("process"), owed("host")] | @tsv' "$BATS_TEST_TMPDIR/$at.json")
-    echo "# $at: now $state, waited $preempted ns, owed to processes $hog, to nobody known $host" >&3
+      [$v.now, $v.states.PREEMPTED.ns, owed("process"), owed("vm"), owed("host")] | @tsv' "$BATS_TEST_TMPDIR/$at.json")
+    echo "# $at: now $state, waited $preempted ns, owed to processes $hog, to VMs that others run $vms, to nobody known $host" >&3
     [ "$preempted" -gt 300000000 ]
-    [ "$hog" -gt $((preempted - 20000000)) ]
+    [ "$hog" -gt 300000000 ]
+    [ $((hog + vms)) -gt $((preempted - 20000000)) ]
     [ "$host" -lt 20000000 ]
   done
   stolen_is_owed "$run_vt"
