@@ -105,9 +105,9 @@ static int fill(const struct vt_correlator *c, const struct grouping *by, struct
     return r ? r : vt_blame_fill(c, s, 0);
 }
 
-/* part: only the blame whose victim is this VM; 0: everything. */
-static struct vt_snapshot *correlate(const struct vt_correlator *c, const struct vt_window *window,
-                                     int64_t part, struct vt_err *err)
+/* An empty one, of the window as far as it is recorded. */
+static struct vt_snapshot *new_snapshot(const struct vt_correlator *c, const struct vt_window *window,
+                                        struct vt_err *err)
 {
     struct vt_window extent = vt_correlator_extent(c);
     struct vt_snapshot *s = calloc(1, sizeof(*s));
@@ -127,29 +127,53 @@ static struct vt_snapshot *correlate(const struct vt_correlator *c, const struct
         vt_snapshot_free(s);
         return NULL;
     }
-    struct grouping by = { 0 };
-    int r = group_lives(c, &by);
-    if (!r)
-        r = part ? vt_blame_fill(c, s, part) : fill(c, &by, s);
-    ungroup(&by);
-    if (r) {
-        vt_fail(err, -r, "out of memory while correlating");
-        vt_snapshot_free(s);
-        return NULL;
-    }
     return s;
+}
+
+/* s, or NULL if filling it failed. */
+static struct vt_snapshot *filled(struct vt_snapshot *s, int r, struct vt_err *err)
+{
+    if (!r)
+        return s;
+    vt_fail(err, -r, "out of memory while correlating");
+    vt_snapshot_free(s);
+    return NULL;
 }
 
 struct vt_snapshot *vt_correlate(const struct vt_correlator *c, const struct vt_window *window,
                                  struct vt_err *err)
 {
-    return correlate(c, window, 0, err);
+    struct vt_snapshot *s = new_snapshot(c, window, err);
+    struct grouping by = { 0 };
+    if (!s)
+        return NULL;
+    int r = group_lives(c, &by);
+    if (!r)
+        r = fill(c, &by, s);
+    ungroup(&by);
+    return filled(s, r, err);
 }
 
 struct vt_snapshot *vt_correlate_blame(const struct vt_correlator *c, const struct vt_window *window,
                                        int64_t victim, struct vt_err *err)
 {
-    return correlate(c, window, victim, err);
+    struct vt_snapshot *s = new_snapshot(c, window, err);
+    return s ? filled(s, vt_blame_fill(c, s, victim), err) : NULL;
+}
+
+struct vt_snapshot *vt_correlate_timeline(const struct vt_correlator *c, const struct vt_window *window,
+                                          uint64_t width_ns, struct vt_err *err)
+{
+    struct vt_snapshot *s = new_snapshot(c, window, err);
+    if (!s)
+        return NULL;
+    s->interval_ns = width_ns;
+    if (!width_ns || (s->window.to.v - s->window.from.v - 1) / width_ns >= VT_MAX_INTERVALS) {
+        vt_fail(err, EINVAL, "that would be more than %u intervals", VT_MAX_INTERVALS);
+        vt_snapshot_free(s);
+        return NULL;
+    }
+    return filled(s, vt_blame_fill(c, s, 0), err);
 }
 
 void vt_snapshot_free(struct vt_snapshot *s)
@@ -167,6 +191,7 @@ void vt_snapshot_free(struct vt_snapshot *s)
     free(s->guests);
     free(s->counter_events);
     free(s->blame);
+    free(s->blame_cells);
     free(s->cpus);
     free(s);
 }

@@ -53,6 +53,19 @@ struct vt_snapshot *vt_correlate(const struct vt_correlator *c, const struct vt_
 /** Only the blame whose victim is this VM (and the CPUs): a fraction of the work, no guests. */
 struct vt_snapshot *vt_correlate_blame(const struct vt_correlator *c, const struct vt_window *window,
                                        int64_t victim, struct vt_err *err);
+/** How many intervals one timeline may have. */
+#define VT_MAX_INTERVALS (UINT32_C(1) << 24)
+/**
+ * Only the blame (and the CPUs), of all that are shown, and that of each interval
+ * of width_ns (at least 1; the last one may be shorter) from the window's begin on, in one pass.
+ * An interval's rows are what its own window would have; those of a row sum to it.
+ */
+struct vt_snapshot *vt_correlate_timeline(const struct vt_correlator *c, const struct vt_window *window,
+                                          uint64_t width_ns, struct vt_err *err);
 void vt_snapshot_free(struct vt_snapshot *snapshot);
+
+/** The set's figure of that event and side; NULL: it has none. */
+const struct vt_counter_figure *vt_counter_find(const struct vt_counter_set *set, enum vt_counter event,
+                                                enum vt_counter_side side);
 
 #endif

@@ -106,8 +106,8 @@ static void fill_figure(const struct vt_counter_reading *a, const struct vt_coun
         f->count = clamp((wide)f->raw * f->enabled_ns / f->running_ns);
 }
 
-static const struct vt_counter_figure *find(const struct vt_counter_set *set, enum vt_counter event,
-                                            enum vt_counter_side side)
+const struct vt_counter_figure *vt_counter_find(const struct vt_counter_set *set, enum vt_counter event,
+                                                enum vt_counter_side side)
 {
     for (size_t i = 0; i < set->nr; i++)
         if (set->of[i].event == event && set->of[i].side == side)
@@ -118,9 +118,11 @@ static const struct vt_counter_figure *find(const struct vt_counter_set *set, en
 /* All its cycles or none: the guest's without the host's would weigh another time. False: not known. */
 static bool sum_cycles(const struct vt_counter_set *set, wide *ret, enum vt_accuracy *ret_accuracy)
 {
-    const struct vt_counter_figure *both = find(set, VT_COUNTER_CYCLES, VT_SIDE_BOTH);
-    const struct vt_counter_figure *guest = both ? both : find(set, VT_COUNTER_CYCLES, VT_SIDE_GUEST);
-    const struct vt_counter_figure *host = both ? both : find(set, VT_COUNTER_CYCLES, VT_SIDE_HOST);
+    const struct vt_counter_figure *both = vt_counter_find(set, VT_COUNTER_CYCLES, VT_SIDE_BOTH);
+    const struct vt_counter_figure *guest =
+        both ? both : vt_counter_find(set, VT_COUNTER_CYCLES, VT_SIDE_GUEST);
+    const struct vt_counter_figure *host =
+        both ? both : vt_counter_find(set, VT_COUNTER_CYCLES, VT_SIDE_HOST);
     if (!guest || !host || !guest->known || !host->known)
         return false;
     *ret = (wide)guest->count + (both ? 0 : host->count);

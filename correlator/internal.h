@@ -199,9 +199,33 @@ struct vt_walk_counts {
 void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
              vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts);
 
+/** Consecutive stretches of `width` from `origin` on; width 0: all is one. */
+struct vt_intervals {
+    uint64_t origin, width;
+};
+
+/** The end of the interval that holds `at`, or `to` if that comes first; origin <= at < to. */
+uint64_t vt_interval_end(const struct vt_intervals *intervals, uint64_t at, uint64_t to);
+
+/**
+ * As vt_walk(); each piece lies in one interval, and is what a walk of that
+ * interval alone would show.  Pieces of a cut add up to the piece that was cut.
+ */
+void vt_walk_intervals(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                       struct vt_intervals intervals, vt_piece_visitor *visitor, void *context);
+
 /** The same from checkpoints only: a recording without slices. */
 void vt_walk_ledger(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
-                    vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts);
+                    struct vt_intervals intervals, vt_piece_visitor *visitor, void *context,
+                    struct vt_walk_counts *counts);
+
+/**
+ * What of each part lies in [from, to) of a stretch `whole` long (not 0), if each is
+ * spread evenly over what those before it leave.  Shares of cuts side by side add
+ * up to the share of both, and the shares of a cut to its length; if the parts do
+ * not add up to `whole`, they miss it by at least 1 in every cut.
+ */
+void vt_share(const uint64_t part[], size_t n, uint64_t from, uint64_t to, uint64_t whole, uint64_t ret[]);
 
 /** Adds what a slice holds up to `last` (its end: UINT64_MAX) to ns[], as the kernel's integrals would. */
 void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STATES]);
@@ -260,6 +284,43 @@ int vt_helpers_fill(const struct vt_correlator *c, struct vt_window window, stru
 void vt_helpers_forget(struct vt_correlator *c, uint64_t before);
 void vt_helpers_release(struct vt_correlator *c);
 
+/* ---- stays.c: who had which CPU ---- */
+
+#define VT_SLICES_AT_ONCE 65536u /* about: what a sweep over all vCPUs holds in memory */
+
+/** How long a part of w is, if it is swept in parts and has that many slices. */
+uint64_t vt_part_of(struct vt_window w, uint64_t slices);
+/** About how many of the life's slices are in w. */
+uint64_t vt_slices_in(const struct vt_life *life, struct vt_window w);
+
+struct vt_stay {
+    uint64_t from, to;
+    uint32_t cpu, who; /* who: index of a life; from nr_lives on, of an occupant */
+};
+
+struct vt_stays {
+    const struct vt_correlator *c;
+    struct vt_window window, part; /* the stays are those of this part, cut at its edges */
+    struct vt_stay *stay;          /* by CPU and begin */
+    size_t nr_stay, room_stay;
+    size_t *first; /* by CPU, into stay[]; nr_cpus + 1 */
+    uint32_t nr_cpus;
+    /* private */
+    uint64_t step;
+    size_t *come;      /* by part, into stretch[]: where those begin that come in it; NULL: not asked for */
+    uint32_t *stretch; /* of an occupant, by the part in which it comes */
+    uint32_t *open;    /* that go on from one part to the next */
+    size_t nr_open, room_open;
+    uint32_t life;
+    int error;
+};
+
+/** occupants: others than vCPUs as well. 0 or -ENOMEM; s is to be released either way. */
+int vt_stays_begin(struct vt_stays *s, const struct vt_correlator *c, struct vt_window w, bool occupants);
+/** The next part of the window. 1; 0: there is none; -ENOMEM. */
+int vt_stays_next(struct vt_stays *s);
+void vt_stays_release(struct vt_stays *s);
+
 /* ---- topology.c ---- */
 
 enum vt_hop vt_hop_of(const struct vt_correlator *c, uint32_t from, uint32_t to);
@@ -273,7 +334,7 @@ int vt_joint_fill(const struct vt_correlator *c, struct vt_window window, struct
 
 /* ---- blame.c, bench.c: parts of the snapshot; 0 or -ENOMEM ---- */
 
-/** victim: of this VM only; 0: of all shown. */
+/** victim: of this VM only; 0: of all shown. s->interval_ns != 0: by interval, too. */
 int vt_blame_fill(const struct vt_correlator *c, struct vt_snapshot *s, int64_t victim);
 int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, struct vt_window window,
                   struct vt_guest *guest);

@@ -65,10 +65,8 @@ struct edge {
 };
 
 struct edges {
-    const struct vt_correlator *c;
     struct edge *edge;
     size_t nr_edge, room_edge;
-    uint32_t life;
     int error;
 };
 
@@ -80,22 +78,17 @@ static void put(struct edges *e, const struct edge *edge)
         e->edge[e->nr_edge++] = *edge;
 }
 
-/* A slice cut in pieces is one stay. */
-static void collect(void *context, const struct vt_piece *p)
+static void collect(struct edges *e, const struct vt_stays *stays)
 {
-    struct edges *e = context;
-    if (!p->on_cpu || p->cpu == VT_NO_CPU || p->from == p->to)
-        return;
-    struct edge *last = e->nr_edge ? &e->edge[e->nr_edge - 1] : NULL;
-    if (last && last->life == e->life && last->cpu == p->cpu && last->at == p->from) {
-        last->at = p->to;
-        return;
+    e->nr_edge = 0;
+    for (size_t i = 0; i < stays->nr_stay; i++) {
+        const struct vt_stay *s = &stays->stay[i];
+        const struct vt_cpu *cpu = find_cpu(stays->c, s->cpu);
+        if (!cpu)
+            continue;
+        put(e, &(struct edge){ s->from, cpu->sibling, s->cpu, s->who, true });
+        put(e, &(struct edge){ s->to, cpu->sibling, s->cpu, s->who, false });
     }
-    const struct vt_cpu *cpu = find_cpu(e->c, p->cpu);
-    if (!cpu)
-        return;
-    put(e, &(struct edge){ p->from, cpu->sibling, p->cpu, e->life, true });
-    put(e, &(struct edge){ p->to, cpu->sibling, p->cpu, e->life, false });
 }
 
 static int by_core_and_time(const void *a, const void *b)
@@ -185,23 +178,32 @@ static void fill_guest(const struct vt_correlator *c, const uint64_t *busy, stru
     }
 }
 
+static int sweep_all(const struct vt_correlator *c, struct vt_window w, uint64_t *busy)
+{
+    struct vt_stays stays;
+    struct edges e = { 0 };
+    int r = vt_stays_begin(&stays, c, w, false);
+    while (!r && (r = vt_stays_next(&stays)) > 0) {
+        collect(&e, &stays);
+        if (e.nr_edge && !e.error)
+            qsort(e.edge, e.nr_edge, sizeof(*e.edge), by_core_and_time);
+        r = e.error ? e.error : sweep(&e, busy);
+    }
+    vt_stays_release(&stays);
+    free(e.edge);
+    return r;
+}
+
 int vt_siblings_fill(const struct vt_correlator *c, struct vt_snapshot *s)
 {
-    struct edges e = { .c = c };
     if (!c->has_siblings || c->host.ledger_only)
         return 0;
     uint64_t *busy = calloc(c->nr_lives + 1, sizeof(*busy));
     if (!busy)
         return -ENOMEM;
-    for (e.life = 0; e.life < c->nr_lives && !e.error; e.life++)
-        vt_walk(c, &c->lives[e.life], s->window, collect, &e, NULL);
-    if (e.nr_edge && !e.error) {
-        qsort(e.edge, e.nr_edge, sizeof(*e.edge), by_core_and_time);
-        e.error = sweep(&e, busy);
-    }
-    for (size_t i = 0; i < s->nr_guests && !e.error; i++)
+    int r = sweep_all(c, s->window, busy);
+    for (size_t i = 0; i < s->nr_guests && !r; i++)
         fill_guest(c, busy, &s->guests[i]);
     free(busy);
-    free(e.edge);
-    return e.error;
+    return r;
 }

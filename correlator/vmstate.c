@@ -11,8 +11,6 @@
 #include "base/state.h"
 #include "correlator/internal.h"
 
-#define SLICES_AT_ONCE 65536u
-
 /* What one vCPU does, as its VM sees it. */
 enum doing {
     DOING_RUN,
@@ -235,13 +233,12 @@ static void sweep_part(struct sweep *s, struct vt_window w)
         merge(s, w);
 }
 
-/* About SLICES_AT_ONCE at a time. */
 static void sweep_all(struct sweep *s, struct vt_window w)
 {
     uint64_t slices = 0;
     for (size_t i = 0; i < s->nr_lives; i++)
-        slices += s->lives[i]->slices.nr_slices;
-    const uint64_t parts = slices / SLICES_AT_ONCE + 1, step = (w.to.v - w.from.v) / parts + 1;
+        slices += vt_slices_in(s->lives[i], w);
+    const uint64_t step = vt_part_of(w, slices);
     for (uint64_t at = w.from.v; at < w.to.v && !s->error; at += step) {
         const struct vt_window part = { { at }, { at + vt_min(step, w.to.v - at) } };
         sweep_part(s, part);

@@ -16,7 +16,8 @@ const enum vt_state vt_on_cpu_state[VT_NR_ON_CPU] = {
 
 struct walk {
     const struct vt_life *life;
-    uint64_t from, to;           /* the window */
+    uint64_t from, to; /* the window */
+    struct vt_intervals intervals;
     uint64_t at;                 /* everything before is visited */
     size_t poll;                 /* first poll that may still matter */
     struct vt_poll told_by_open; /* by the slice under way; empty if none */
@@ -25,12 +26,23 @@ struct walk {
     struct vt_walk_counts *counts;
 };
 
+uint64_t vt_interval_end(const struct vt_intervals *i, uint64_t at, uint64_t to)
+{
+    if (!i->width)
+        return to;
+    const uint64_t left = i->width - (at - i->origin) % i->width;
+    return to - at > left ? at + left : to;
+}
+
 static void visit(struct walk *w, struct vt_piece *p, uint64_t from, uint64_t to)
 {
-    p->from = vt_max(from, w->from);
-    p->to = vt_min(to, w->to);
-    if (p->from < p->to)
+    from = vt_max(from, w->from);
+    to = vt_min(to, w->to);
+    while (from < to) {
+        p->from = from;
+        p->to = from = vt_interval_end(&w->intervals, from, to);
         w->visitor(w->context, p);
+    }
 }
 
 static void visit_state(struct walk *w, enum vt_state state, uint64_t to)
@@ -51,9 +63,29 @@ static enum vt_state longest(const uint64_t split[VT_NR_ON_CPU])
     return vt_on_cpu_state[best];
 }
 
-/* ---- the split of a stretch on CPU, cut at window edges ---- */
+/* ---- the split of a stretch on CPU, cut at edges of windows and intervals ---- */
 
-typedef unsigned __int128 wide;
+__extension__ typedef unsigned __int128 wide;
+
+void vt_share(const uint64_t part[], size_t n, uint64_t from, uint64_t to, uint64_t whole, uint64_t ret[])
+{
+    wide left = 0, a = from, b = to;
+    for (size_t i = 0; i < n; i++)
+        left += part[i];
+    if (left != whole) {
+        wide length = (left * (to - from) + (left > whole ? whole - 1 : 0)) / whole;
+        a = left * from / whole;
+        a = a + length > left ? left - length : a;
+        b = a + length;
+    }
+    for (size_t i = 0; i < n; i++) {
+        wide before = part[i] ? a * part[i] / left : 0, upto = part[i] ? b * part[i] / left : 0;
+        ret[i] = (uint64_t)(upto - before);
+        a -= before;
+        b -= upto;
+        left -= part[i];
+    }
+}
 
 /* A stretch on CPU whose split is known only as a whole. */
 struct span {
@@ -73,30 +105,17 @@ static uint64_t misplaced(uint64_t v, uint64_t part, uint64_t whole, uint64_t ta
     return vt_max(down, up);
 }
 
-/*
- * Pro rata by running sums, so that the parts add up to the cut's length to
- * the nanosecond if the split adds up to the span's; if it does not, neither
- * do they, by at least 1.
- */
 static void cut_span(const struct span *s, uint64_t from, uint64_t to, struct vt_piece *p)
 {
-    uint64_t whole = s->to - s->from, part = to - from;
+    uint64_t whole = s->to - s->from, part = to - from, share[VT_NR_ON_CPU];
     uint64_t class_all[VT_NR_CLASSES] = { 0 }, class_cut[VT_NR_CLASSES] = { 0 };
-    wide sum = 0, before = 0;
-    for (unsigned int i = 0; i < VT_NR_ON_CPU; i++)
-        sum += s->split[i];
-    wide up = sum > whole ? whole - 1 : 0;
-    sum = 0;
+    vt_share(s->split, VT_NR_ON_CPU, from - s->from, to - s->from, whole, share);
     for (unsigned int i = 0; i < VT_NR_ON_CPU; i++) {
-        sum += s->split[i];
-        wide upto = (sum * part + up) / whole;
-        uint64_t v = (uint64_t)(upto - before);
         enum vt_class class = vt_states[vt_on_cpu_state[i]].class;
-        before = upto;
-        p->split[i] += v;
-        p->bound[i] += misplaced(s->split[i], part, whole, v);
+        p->split[i] += share[i];
+        p->bound[i] += misplaced(s->split[i], part, whole, share[i]);
         class_all[class] += s->split[i];
-        class_cut[class] += v;
+        class_cut[class] += share[i];
     }
     for (unsigned int i = 0; i < VT_NR_CLASSES; i++)
         p->class_bound[i] += misplaced(class_all[i], part, whole, class_cut[i]);
@@ -150,11 +169,25 @@ static size_t first_checkpoint_of(const struct vt_life *life, uint64_t seq)
     return low;
 }
 
-/* A stretch cut by the window: checkpoints taken while it was open narrow the place of the split. */
-static void add_cut(const struct walk *w, const struct vt_slice *s, struct span rest, uint64_t from,
-                    uint64_t to, struct vt_piece *p)
+/* Visits [p->from, to) as far as `known` goes: a piece for each interval that it ends. */
+static void visit_known(struct walk *w, const struct span *known, struct vt_piece *p, uint64_t to)
+{
+    while (p->from < to) {
+        p->to = vt_interval_end(&w->intervals, p->from, to);
+        add_span(known, p->from, p->to, p);
+        if (known->to < p->to)
+            return; /* the rest of this piece is in the next */
+        p->state = longest(p->split);
+        w->visitor(w->context, p);
+        *p = (struct vt_piece){ .from = p->to, .on_cpu = true, .cpu = p->cpu, .slice = p->slice };
+    }
+}
+
+/* A stretch that is cut: checkpoints taken while it was open narrow the place of the split. */
+static void visit_cut(struct walk *w, struct span rest, struct vt_piece *p, uint64_t to)
 {
     const struct vt_life *life = w->life;
+    const struct vt_slice *s = p->slice;
     uint64_t done[VT_NR_ON_CPU] = { 0 };
     for (size_t i = first_checkpoint_of(life, s->seq); i < life->nr_checkpoints; i++) {
         const struct vt_checkpoint *cp = &life->checkpoints[i];
@@ -169,26 +202,25 @@ static void add_cut(const struct walk *w, const struct vt_slice *s, struct span 
         if (!split_span(&rest, cp->last.v, upto, &known))
             continue;
         memcpy(done, cp->open.on_cpu, sizeof(done));
-        add_span(&known, from, to, p);
+        visit_known(w, &known, p, to);
     }
-    add_span(&rest, from, to, p);
+    visit_known(w, &rest, p, to);
 }
 
 /* [w->at, to) on CPU with this split. */
 static void visit_on_cpu(struct walk *w, const struct vt_slice *s, const struct span *span)
 {
     struct vt_piece p = { .on_cpu = true, .cpu = s->t_in ? s->cpu : VT_NO_CPU, .slice = s };
-    uint64_t from = vt_max(span->from, w->from), to = vt_min(span->to, w->to);
+    const uint64_t to = vt_min(span->to, w->to);
+    p.from = vt_max(span->from, w->from);
     w->at = vt_max(w->at, span->to);
-    if (from >= to)
+    if (p.from >= to)
         return;
-    p.resumed = from == s->t_in && s->wait_state == VT_PREEMPTED && s->t_wake < s->t_in;
-    if (from == span->from && to == span->to)
-        memcpy(p.split, span->split, sizeof(p.split));
+    p.resumed = p.from == s->t_in && s->wait_state == VT_PREEMPTED && s->t_wake < s->t_in;
+    if (p.from > span->from || vt_interval_end(&w->intervals, p.from, to) < span->to)
+        visit_cut(w, *span, &p, to);
     else
-        add_cut(w, s, *span, from, to, &p);
-    p.state = longest(p.split);
-    visit(w, &p, from, to);
+        visit_known(w, span, &p, to);
 }
 
 /* The first poll that ends after `from`, ahead of the walk. */
@@ -395,34 +427,45 @@ static void seek_poll(struct walk *w, uint64_t from)
         vt_poll_of(&newest->open, &w->told_by_open);
 }
 
+static void walk(const struct vt_correlator *c, struct walk *w)
+{
+    struct vt_slice s;
+    if (w->counts)
+        *w->counts = (struct vt_walk_counts){ 0 };
+    if (c->host.ledger_only) {
+        const struct vt_window window = { { w->from }, { w->to } };
+        vt_walk_ledger(c, w->life, window, w->intervals, w->visitor, w->context, w->counts);
+        return;
+    }
+    visit_state(w, VT_ABSENT, vt_min(w->life->start, w->to));
+    if (c->host.probes_off & 1u << VT_PROBE_SWITCH)
+        return; /* no slices can come: the time stays unexplained */
+    struct vt_slicelog_place place = vt_slicelog_seek(&w->life->slices, w->from);
+    w->at = vt_max(w->at, place.has_prev ? place.latest : w->life->start);
+    seek_poll(w, w->from);
+    while (w->at < w->to && vt_slicelog_next(&place, &s))
+        visit_slice(w, &s);
+    if (w->at < w->to)
+        visit_tail(w);
+}
+
 void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
              vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts)
 {
-    struct walk w = {
-        .life = life,
-        .from = window.from.v,
-        .to = window.to.v,
-        .visitor = visitor,
-        .context = context,
-        .counts = counts,
-    };
-    struct vt_slice s;
-    if (counts)
-        *counts = (struct vt_walk_counts){ 0 };
-    if (c->host.ledger_only) {
-        vt_walk_ledger(c, life, window, visitor, context, counts);
-        return;
-    }
-    visit_state(&w, VT_ABSENT, vt_min(life->start, w.to));
-    if (c->host.probes_off & 1u << VT_PROBE_SWITCH)
-        return; /* no slices can come: the time stays unexplained */
-    struct vt_slicelog_place place = vt_slicelog_seek(&life->slices, w.from);
-    w.at = vt_max(w.at, place.has_prev ? place.latest : life->start);
-    seek_poll(&w, w.from);
-    while (w.at < w.to && vt_slicelog_next(&place, &s))
-        visit_slice(&w, &s);
-    if (w.at < w.to)
-        visit_tail(&w);
+    struct walk w = { .life = life, .from = window.from.v, .to = window.to.v };
+    w.visitor = visitor;
+    w.context = context;
+    w.counts = counts;
+    walk(c, &w);
+}
+
+void vt_walk_intervals(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                       struct vt_intervals intervals, vt_piece_visitor *visitor, void *context)
+{
+    struct walk w = { .life = life, .from = window.from.v, .to = window.to.v, .intervals = intervals };
+    w.visitor = visitor;
+    w.context = context;
+    walk(c, &w);
 }
 
 void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STATES])

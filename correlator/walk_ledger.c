@@ -11,6 +11,7 @@
 
 struct ledger_walk {
     struct vt_window window;
+    struct vt_intervals intervals;
     vt_piece_visitor *visitor;
     void *context;
 };
@@ -34,20 +35,6 @@ static struct integral integral_of(const struct vt_correlator *c, const struct v
     return i;
 }
 
-__extension__ typedef unsigned __int128 wide;
-
-/* The parts' shares of a cut: by running sums, so that none is lost. */
-static void take_share(uint64_t part[], size_t n, uint64_t cut, uint64_t whole)
-{
-    wide sum = 0, before = 0;
-    for (size_t i = 0; i < n && whole; i++) {
-        sum += part[i];
-        wide upto = sum * cut / whole;
-        part[i] = (uint64_t)(upto - before);
-        before = upto;
-    }
-}
-
 static uint64_t visit_off(const struct ledger_walk *w, uint64_t at, enum vt_state state, bool wake_idle,
                           uint64_t ns)
 {
@@ -57,6 +44,13 @@ static uint64_t visit_off(const struct ledger_walk *w, uint64_t at, enum vt_stat
     if (ns)
         w->visitor(w->context, &p);
     return at + ns;
+}
+
+/* Before the first checkpoint, or after the last. */
+static void visit_rest(const struct ledger_walk *w, uint64_t at, enum vt_state state, uint64_t to)
+{
+    while (at < to)
+        at = visit_off(w, at, state, false, vt_interval_end(&w->intervals, at, to) - at);
 }
 
 static void visit_on(const struct ledger_walk *w, uint64_t at, const uint64_t by_state[VT_NR_STATES])
@@ -80,25 +74,34 @@ static bool is_on_cpu(enum vt_state state)
     return false;
 }
 
-static void visit_growth(const struct ledger_walk *w, const struct integral *a, const struct integral *b)
+enum { WAKE_IDLE = VT_NR_STATES, PARTS };
+
+static void visit_parts(const struct ledger_walk *w, uint64_t at, const uint64_t part[PARTS])
 {
-    enum { WAKE_IDLE = VT_NR_STATES, PARTS };
-    const uint64_t from = vt_max(a->at, w->window.from.v), to = vt_min(b->at, w->window.to.v);
-    uint64_t part[PARTS], at = from;
-    if (from >= to)
-        return;
-    for (unsigned int i = 0; i < VT_NR_STATES; i++)
-        part[i] = b->ns[i] > a->ns[i] ? b->ns[i] - a->ns[i] : 0; /* else it shows as a residual */
-    part[WAKE_IDLE] = b->wake_idle_ns > a->wake_idle_ns ? b->wake_idle_ns - a->wake_idle_ns : 0;
-    part[WAKE_IDLE] = vt_min(part[WAKE_IDLE], part[VT_WAKING]);
-    part[VT_WAKING] -= part[WAKE_IDLE];
-    if (to - from < b->at - a->at)
-        take_share(part, PARTS, to - from, b->at - a->at);
     for (unsigned int i = 0; i < VT_NR_STATES; i++)
         if (!is_on_cpu((enum vt_state)i))
             at = visit_off(w, at, (enum vt_state)i, false, part[i]);
     at = visit_off(w, at, VT_WAKING, true, part[WAKE_IDLE]);
     visit_on(w, at, part);
+}
+
+static void visit_growth(const struct ledger_walk *w, const struct integral *a, const struct integral *b)
+{
+    const uint64_t to = vt_min(b->at, w->window.to.v);
+    uint64_t part[PARTS], share[PARTS], at = vt_max(a->at, w->window.from.v), end;
+    for (unsigned int i = 0; i < VT_NR_STATES; i++)
+        part[i] = b->ns[i] > a->ns[i] ? b->ns[i] - a->ns[i] : 0; /* else it shows as a residual */
+    part[WAKE_IDLE] = b->wake_idle_ns > a->wake_idle_ns ? b->wake_idle_ns - a->wake_idle_ns : 0;
+    part[WAKE_IDLE] = vt_min(part[WAKE_IDLE], part[VT_WAKING]);
+    part[VT_WAKING] -= part[WAKE_IDLE];
+    for (; at < to; at = end) {
+        end = vt_interval_end(&w->intervals, at, to);
+        if (end - at < b->at - a->at)
+            vt_share(part, PARTS, at - a->at, end - a->at, b->at - a->at, share);
+        else
+            memcpy(share, part, sizeof(share));
+        visit_parts(w, at, share);
+    }
 }
 
 static void count(struct vt_walk_counts *n, const struct vt_checkpoint *a, const struct vt_checkpoint *b)
@@ -111,14 +114,13 @@ static void count(struct vt_walk_counts *n, const struct vt_checkpoint *a, const
 }
 
 void vt_walk_ledger(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
-                    vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts)
+                    struct vt_intervals intervals, vt_piece_visitor *visitor, void *context,
+                    struct vt_walk_counts *counts)
 {
-    const struct ledger_walk w = { window, visitor, context };
+    const struct ledger_walk w = { window, intervals, visitor, context };
     const struct vt_checkpoint *first = NULL, *last = NULL;
     struct integral before = { .at = life->start };
-    const uint64_t absent = vt_min(life->start, window.to.v);
-    if (absent > window.from.v)
-        visit_off(&w, window.from.v, VT_ABSENT, false, absent - window.from.v);
+    visit_rest(&w, window.from.v, VT_ABSENT, vt_min(life->start, window.to.v));
     for (size_t i = 0; i < life->nr_checkpoints; i++) {
         const struct vt_checkpoint *cp = &life->checkpoints[i];
         struct integral now = integral_of(c, cp);
@@ -133,8 +135,6 @@ void vt_walk_ledger(const struct vt_correlator *c, const struct vt_life *life, s
     }
     if (counts && last)
         count(counts, first, last);
-    if (before.at < window.to.v) {
-        const uint64_t from = vt_max(before.at, window.from.v);
-        visit_off(&w, from, vt_life_is_over(life) ? VT_ABSENT : VT_LOST, false, window.to.v - from);
-    }
+    visit_rest(&w, vt_max(before.at, window.from.v), vt_life_is_over(life) ? VT_ABSENT : VT_LOST,
+               window.to.v);
 }

@@ -4,22 +4,14 @@
 #include <string.h>
 
 #include "base/counter.h"
+#include "correlator/correlate.h"
 #include "format.h"
 #include "view.h"
-
-static const struct vt_counter_figure *find(const struct vt_counter_set *set, enum vt_counter event,
-                                            enum vt_counter_side side)
-{
-    for (size_t i = 0; i < set->nr; i++)
-        if (set->of[i].event == event && set->of[i].side == side)
-            return &set->of[i];
-    return NULL;
-}
 
 static void cell_count(struct table *t, const struct vt_counter_set *set, enum vt_counter event,
                        enum vt_counter_side side, bool utf8)
 {
-    const struct vt_counter_figure *f = find(set, event, side);
+    const struct vt_counter_figure *f = vt_counter_find(set, event, side);
     char text[FORMAT_LEN] = "-";
     if (f && !f->known)
         snprintf(text, sizeof(text), "never");
@@ -32,8 +24,8 @@ static void cell_count(struct table *t, const struct vt_counter_set *set, enum v
 
 static void cell_per_cycle(struct table *t, const struct vt_counter_set *set, enum vt_counter_side side)
 {
-    const struct vt_counter_figure *cycles = find(set, VT_COUNTER_CYCLES, side);
-    const struct vt_counter_figure *instructions = find(set, VT_COUNTER_INSTRUCTIONS, side);
+    const struct vt_counter_figure *cycles = vt_counter_find(set, VT_COUNTER_CYCLES, side);
+    const struct vt_counter_figure *instructions = vt_counter_find(set, VT_COUNTER_INSTRUCTIONS, side);
     char text[FORMAT_LEN] = "-";
     if (cycles && instructions && cycles->known && instructions->known && cycles->count)
         snprintf(text, sizeof(text), "%.2f", (double)instructions->count / (double)cycles->count);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vtime export: every slice of a recording as CSV, for any other tool. */
+/* vtime export: every slice of a recording, or the blame by interval, as CSV for any other tool. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -11,14 +11,18 @@
 #include "base/escape.h"
 #include "base/state.h"
 #include "cli/command.h"
+#include "correlator/correlate.h"
 #include "store/store.h"
+#include "view.h"
 
 static const char help_text[] =
-    "usage: vtime export RUN.vt\n\n"
+    "usage: vtime export [--blame[=WIDTH]] RUN.vt\n\n"
     "Writes every slice (one wait-then-run cycle of a vCPU) as a line of CSV. Times\n"
     "are CLOCK_MONOTONIC of the recorded host, in ns: off the CPU from out to wake in\n"
     "off_state, runnable from wake to in in wait_state, on the CPU from in to end.\n\n"
-    "  -h, --help  this text\n";
+    "  --blame[=WIDTH]  instead, who owes whom how much stolen time in each interval\n"
+    "                   of WIDTH seconds (default: 1)\n"
+    "  -h, --help       this text\n";
 
 struct names {
     char (*vm)[4 * VT_VM_NAME_LEN]; /* by vm id */
@@ -100,7 +104,7 @@ static int on_slices(void *context, int64_t vcpu, const struct vt_slice *slices,
     return 0;
 }
 
-static int export(const char *path)
+static int export_slices(const char *path)
 {
     struct names names = { 0 };
     struct vt_store_reader reader = { .context = &names, .vm = on_vm, .vcpu = on_vcpu, .slices = on_slices };
@@ -124,23 +128,70 @@ static int export(const char *path)
     return e ? VT_EXIT_FAILURE : VT_EXIT_OK;
 }
 
+static void put_cell(const struct vt_snapshot *s, const struct vt_blame_cell *cell)
+{
+    const struct vt_blame *row = &s->blame[cell->row];
+    const uint64_t begin = s->window.from.v + cell->interval * s->interval_ns, left = s->window.to.v - begin;
+    char name[REPORT_NAME_LEN];
+
+    printf("%" PRIu64 ",%" PRIu64 ",", begin, begin + (left < s->interval_ns ? left : s->interval_ns));
+    put_name(report_name(name, row->victim));
+    printf(",%s,", report_culprit_kind(row->kind));
+    put_name(report_name(name, row->culprit));
+    printf(",%" PRIu64 "\n", cell->ns);
+}
+
+static int export_blame(const char *path, uint64_t width_ns)
+{
+    struct vt_snapshot *s = NULL;
+    struct vt_err err = { "out of memory" };
+
+    if (report_load_timeline(path, width_ns, &s, &err) < 0) {
+        vt_complain("export: %s", err.text);
+        return VT_EXIT_FAILURE;
+    }
+    puts("begin_ns,end_ns,victim,kind,culprit,ns");
+    for (size_t i = 0; i < s->nr_blame_cells; i++)
+        put_cell(s, &s->blame_cells[i]);
+    vt_snapshot_free(s);
+    return VT_EXIT_OK;
+}
+
+/* Seconds, more than none. */
+static bool parse_width(const char *text, uint64_t *ret_ns)
+{
+    const char *end = report_parse_seconds(text, ret_ns);
+    return end && !*end && *ret_ns;
+}
+
 static int main_export(int argc, char **argv)
 {
-    static const struct option options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+    static const struct option options[] = { { "blame", optional_argument, NULL, 'b' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
+    uint64_t width_ns = 0; /* 0: slices */
+    int option;
 
     optind = 1;
-    switch (getopt_long(argc, argv, "h", options, NULL)) {
-    case 'h':
-        fputs(help_text, stdout);
-        return VT_EXIT_OK;
-    case '?':
-        return vt_usage_error("export");
-    }
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+        switch (option) {
+        case 'b':
+            if (parse_width(optarg ? optarg : "1", &width_ns))
+                break;
+            vt_complain("export: a width is in seconds, such as 0.1; not '%s'", optarg);
+            return VT_EXIT_USAGE;
+        case 'h':
+            fputs(help_text, stdout);
+            return VT_EXIT_OK;
+        default:
+            return vt_usage_error("export");
+        }
     if (argc - optind != 1) {
         vt_complain("export: name one recording");
         return vt_usage_error("export");
     }
-    return export(argv[optind]);
+    return width_ns ? export_blame(argv[optind], width_ns) : export_slices(argv[optind]);
 }
 
-VT_COMMAND(export, 60, "export", "write a recording's slices as CSV", main_export);
+VT_COMMAND(export, 60, "export", "write a recording's slices, or who held whom back when, as CSV",
+           main_export);

@@ -7,8 +7,7 @@
 #include "correlator/feed.h"
 #include "view.h"
 
-/* Decimal seconds, exact to the ns. Returns what follows, or NULL. */
-static const char *parse_seconds(const char *s, uint64_t *ret_ns)
+const char *report_parse_seconds(const char *s, uint64_t *ret_ns)
 {
     uint64_t whole = 0, part = 0, unit = VT_NSEC_PER_SEC;
     const char *begin = s;
@@ -33,10 +32,10 @@ int report_parse_window(const char *text, struct report_choice *ret, struct vt_e
     uint64_t from = 0, to = UINT64_MAX;
     const char *s = text;
     if (*s != ',')
-        s = parse_seconds(s, &from);
+        s = report_parse_seconds(s, &from);
     if (s && *s == ',') {
         if (*++s)
-            s = parse_seconds(s, &to);
+            s = report_parse_seconds(s, &to);
         if (s && !*s && from < to) {
             ret->has_window = true;
             ret->from_ns = from;
@@ -142,21 +141,30 @@ static int by_name(const void *a, const void *b)
     return order ? order : (x->vm.id > y->vm.id) - (x->vm.id < y->vm.id);
 }
 
+/* All that is recorded; *ret is the caller's to free, also on failure. */
+static int feed(const char *path, struct vt_correlator **ret, host_ns *ret_epoch, struct vt_err *err)
+{
+    struct vt_store_cursor cursor = { 0 };
+    struct vt_store *store = NULL;
+    struct vt_host host = { 0 };
+    *ret = vt_correlator_new();
+    int r = *ret ? vt_store_open(path, &store, err) : vt_fail(err, ENOMEM, "out of memory");
+    if (r == 0)
+        r = vt_feed(*ret, store, &cursor, err);
+    if (r == 0)
+        r = vt_store_get_host(store, &host, err);
+    *ret_epoch = host.begin;
+    vt_store_close(store);
+    return r;
+}
+
 int report_load(const char *path, const struct report_choice *choice, struct report_view *ret,
                 struct vt_err *err)
 {
     struct report_view v = { .path = path };
-    struct vt_store_cursor cursor = { 0 };
-    struct vt_store *store = NULL;
     struct vt_window window;
-    struct vt_correlator *c = vt_correlator_new();
-    int r = c ? vt_store_open(path, &store, err) : vt_fail(err, ENOMEM, "out of memory");
-    if (r == 0)
-        r = vt_feed(c, store, &cursor, err);
-    struct vt_host host = { 0 };
-    if (r == 0)
-        r = vt_store_get_host(store, &host, err);
-    v.epoch = host.begin;
+    struct vt_correlator *c;
+    int r = feed(path, &c, &v.epoch, err);
     if (r == 0)
         r = choose_window(c, choice, v.epoch, &window, err);
     if (r == 0) {
@@ -168,12 +176,24 @@ int report_load(const char *path, const struct report_choice *choice, struct rep
             vt_fail(err, ENOMEM, "out of memory");
     }
     vt_correlator_free(c);
-    vt_store_close(store);
     if (r < 0) {
         report_view_release(&v);
         return r;
     }
     *ret = v;
+    return 0;
+}
+
+int report_load_timeline(const char *path, uint64_t width_ns, struct vt_snapshot **ret, struct vt_err *err)
+{
+    struct vt_correlator *c;
+    host_ns epoch;
+    int r = feed(path, &c, &epoch, err);
+    struct vt_snapshot *s = r ? NULL : vt_correlate_timeline(c, NULL, width_ns, err);
+    vt_correlator_free(c);
+    if (!s)
+        return r ? r : -ENODATA;
+    *ret = s;
     return 0;
 }
 

@@ -40,12 +40,16 @@ struct report_choice {
     const char *mark;        /* NAME or GUEST/NAME */
 };
 
+/** Decimal seconds, exact to the ns. What follows them, or NULL. */
+const char *report_parse_seconds(const char *s, uint64_t *ret_ns);
 /** "A,B" in seconds, either side may be empty. 0 or -EINVAL. */
 int report_parse_window(const char *text, struct report_choice *ret, struct vt_err *err);
 
 /** Reads and correlates; release with report_view_release(). 0 or -errno. */
 int report_load(const char *path, const struct report_choice *choice, struct report_view *ret,
                 struct vt_err *err);
+/** The blame of the whole recording by interval (vt_correlate_timeline()). 0 or -errno. */
+int report_load_timeline(const char *path, uint64_t width_ns, struct vt_snapshot **ret, struct vt_err *err);
 void report_view_release(struct report_view *view); /* a zeroed view is fine */
 
 /* ---- model.c ---- */

@@ -209,6 +209,13 @@ struct vt_blame {
     uint64_t ns; /* victim-nanoseconds */
 };
 
+/** Of one row of the matrix, what one interval has; intervals of which it has nothing have none. */
+struct vt_blame_cell {
+    uint32_t interval; /* from window.from + interval * interval_ns on */
+    uint32_t row;      /* into blame[] */
+    uint64_t ns;
+};
+
 /**
  * Occupancy of a physical CPU: vCPUs all the time, others only while a vCPU
  * waited there.  These and unwatched_ns sum to the window, unless stays
@@ -232,7 +239,10 @@ struct vt_snapshot {
     size_t nr_counter_events;
     struct vt_counter_event *counter_events; /* what was tried, and which vCPU's failed */
     struct vt_guest *guests;
-    struct vt_blame *blame;
+    struct vt_blame *blame; /* by victim, the greatest debtor first */
+    uint64_t interval_ns;   /* 0: the blame is not told by interval */
+    size_t nr_blame_cells;
+    struct vt_blame_cell *blame_cells; /* by interval, then as blame[]; of a row they sum to it */
     struct vt_cpu_figures *cpus;
 };
 

@@ -37,6 +37,31 @@ stolen_is_owed() {
     ([$b[] | select(.victim == $g).ns] | add // 0)] | length > 0 and all(. == 0)'
 }
 
+# intervals_sum FILE WIDTH: the exported intervals lie side by side, and sum to the report's matrix, row by row
+intervals_sum() {
+  "$VTIME" export --blame="$2" "$1" >"$BATS_TEST_TMPDIR/intervals.csv"
+  "$VTIME" report --json "$1" | jq -r '.blame[] | [.victim, .kind, .culprit, .ns] | @tsv' >"$BATS_TEST_TMPDIR/matrix"
+  # shellcheck disable=SC2016  # awk's
+  run awk -v width="$2" '
+    NR == FNR { split($0, c, "\t"); want[c[1] "," c[2] "," c[3]] = c[4]; rows++; next }
+    FNR == 1 { header = $0; next }
+    {
+      if (gsub(/"/, "") != 4 || split($0, c, ",") != 6) bad++
+      if (c[1] < begin || c[2] - c[1] > width * 1e9 || c[6] <= 0) bad++
+      if (c[1] != begin) intervals++
+      begin = c[1]
+      got[c[3] "," c[4] "," c[5]] += c[6]
+    }
+    END {
+      for (r in want) if (got[r] != want[r]) { print r, "is", want[r], "in the matrix,", got[r] + 0, "by interval"; bad++ }
+      for (r in got) if (!(r in want)) { print r, "is not in the matrix"; bad++ }
+      print rows, "rows,", intervals, "intervals of", width, "s"
+      exit !(rows > 0 && intervals > 1 && !bad && header == "begin_ns,end_ns,victim,kind,culprit,ns")
+    }' "$BATS_TEST_TMPDIR/matrix" "$BATS_TEST_TMPDIR/intervals.csv"
+  echo "$output" | sed 's/^/# /' >&3
+  [ "$status" -eq 0 ]
+}
+
 @test "three guests of unequal weight and a hog: the matrix is that of a raw perf sched record" {
   command -v perf >/dev/null || skip "no perf"
   start_record "$run_vt"
@@ -81,6 +106,8 @@ stolen_is_owed() {
   [ "$status" -eq 0 ]
   stolen_is_owed "$run_vt"
   cpus_sum "$run_vt"
+  intervals_sum "$run_vt" 1
+  intervals_sum "$run_vt" 0.0137
 }
 
 @test "who holds a guest back by his rank is named: a real-time hog" {
@@ -114,12 +141,13 @@ stolen_is_owed() {
   "$VTIME" report --json "$run_vt" >"$BATS_TEST_TMPDIR/end.json"
   kill "$hog_pid"
   for at in under-way end; do
-    read -r state preempted hog host < <(jq -r '(.guests[] | select(.name == "victim").vcpus[0]) as $v |
+    read -r state preempted hog vms host < <(jq -r '(.guests[] | select(.name == "victim").vcpus[0]) as $v |
       [.blame[] | select(.victim == "victim")] as $b | def owed(k): [$b[] | select(.kind == k).ns] | add // 0;
-      [$v.now, $v.states.PREEMPTED.ns, owed("process"), owed("host")] | @tsv' "$BATS_TEST_TMPDIR/$at.json")
-    echo "# $at: now $state, waited $preempted ns, owed to processes $hog, to nobody known $host" >&3
+      [$v.now, $v.states.PREEMPTED.ns, owed("process"), owed("vm"), owed("host")] | @tsv' "$BATS_TEST_TMPDIR/$at.json")
+    echo "# $at: now $state, waited $preempted ns, owed to processes $hog, to VMs that others run $vms, to nobody known $host" >&3
     [ "$preempted" -gt 300000000 ]
-    [ "$hog" -gt $((preempted - 20000000)) ]
+    [ "$hog" -gt 300000000 ]
+    [ $((hog + vms)) -gt $((preempted - 20000000)) ]
     [ "$host" -lt 20000000 ]
   done
   stolen_is_owed "$run_vt"

@@ -49,6 +49,7 @@ struct bill {
     int8_t sits[RIVALS][LENGTH];           /* the CPU on whose run queue it waits, -1: it doesn't wait */
     uint64_t from, to;                     /* the window */
     uint64_t owed[2][VT_NR_CULPRIT_KINDS]; /* by VM "a" and "b" */
+    int8_t owes[RIVALS][LENGTH];           /* whom, by kind; -1: it doesn't wait, or not in the window */
     unsigned int moves;
 };
 
@@ -131,10 +132,10 @@ static void bill_slice(struct rng *r, struct bill *b, struct vt_correlator *c, u
         }
         if (t < b->from || t >= b->to || t == s->t_in)
             continue;
-        if (t < s->t_wake + s->throttled_ns)
-            owed[VT_CULPRIT_QUOTA]++;
-        else
-            owed[culprit_of(who, b->owner[queue][t], s->flags & VT_SLICE_WAKE_IDLE)]++;
+        b->owes[who][t] = t < s->t_wake + s->throttled_ns
+                              ? VT_CULPRIT_QUOTA
+                              : (int8_t)culprit_of(who, b->owner[queue][t], s->flags & VT_SLICE_WAKE_IDLE);
+        owed[b->owes[who][t]]++;
     }
 }
 
@@ -226,6 +227,38 @@ static struct vt_correlator *new_correlator(void)
     return c;
 }
 
+static struct vt_correlator *make_recording(struct rng *r, struct bill *b)
+{
+    struct vt_correlator *c = new_correlator();
+    memset(b, 0, sizeof(*b));
+    memset(b->owes, -1, sizeof(b->owes));
+    b->from = draw(r, LENGTH - 1);
+    b->to = b->from + 1 + draw(r, LENGTH - b->from - 1);
+    paint_owners(r, b);
+    for (unsigned int who = 0; who < RIVALS; who++) {
+        paint_waits(r, b, who);
+        put_rival(r, b, c, who);
+    }
+    put_others(r, b, c);
+    return c;
+}
+
+static struct vt_snapshot *snapshot(const struct vt_correlator *c, uint64_t from, uint64_t to)
+{
+    const struct vt_window w = { { T0 + from }, { T0 + to } };
+    struct vt_snapshot *s = vt_correlate(c, &w, NULL);
+    assert_non_null(s);
+    return s;
+}
+
+static struct vt_snapshot *timeline(const struct vt_correlator *c, uint64_t from, uint64_t to, uint64_t width)
+{
+    const struct vt_window w = { { T0 + from }, { T0 + to } };
+    struct vt_snapshot *s = vt_correlate_timeline(c, &w, width, NULL);
+    assert_non_null(s);
+    return s;
+}
+
 static void each_stolen_nanosecond_has_the_debtor_of_the_paint(void **state)
 {
     struct rng r = { .x = 2463534242u };
@@ -234,19 +267,8 @@ static void each_stolen_nanosecond_has_the_debtor_of_the_paint(void **state)
     unsigned int moves = 0;
     (void)state;
     for (unsigned int round = 0; round < 5000; round++) {
-        struct vt_correlator *c = new_correlator();
-        memset(&b, 0, sizeof(b));
-        b.from = draw(&r, LENGTH - 1);
-        b.to = b.from + 1 + draw(&r, LENGTH - b.from - 1);
-        paint_owners(&r, &b);
-        for (unsigned int who = 0; who < RIVALS; who++) {
-            paint_waits(&r, &b, who);
-            put_rival(&r, &b, c, who);
-        }
-        put_others(&r, &b, c);
-        struct vt_window window = { { T0 + b.from }, { T0 + b.to } };
-        struct vt_snapshot *s = vt_correlate(c, &window, NULL);
-        assert_non_null(s);
+        struct vt_correlator *c = make_recording(&r, &b);
+        struct vt_snapshot *s = snapshot(c, b.from, b.to);
         check_bill(&b, s, round);
         for (unsigned int kind = 0; kind < VT_NR_CULPRIT_KINDS; kind++)
             owed[kind] += b.owed[0][kind] + b.owed[1][kind];
@@ -259,10 +281,282 @@ static void each_stolen_nanosecond_has_the_debtor_of_the_paint(void **state)
     assert_true(moves > 10000);
 }
 
+/* ---- by interval ---- */
+
+static bool same_row(const struct vt_blame *a, const struct vt_blame *b)
+{
+    return a->kind == b->kind && !strcmp(a->victim, b->victim) && !strcmp(a->culprit, b->culprit);
+}
+
+static uint64_t row_ns(const struct vt_snapshot *s, const struct vt_blame *like)
+{
+    uint64_t ns = 0;
+    for (size_t i = 0; i < s->nr_blame; i++)
+        ns += same_row(&s->blame[i], like) ? s->blame[i].ns : 0;
+    return ns;
+}
+
+static uint64_t cell_ns(const struct vt_snapshot *t, uint32_t interval, size_t row)
+{
+    uint64_t ns = 0;
+    for (size_t i = 0; i < t->nr_blame_cells; i++)
+        ns +=
+            t->blame_cells[i].interval == interval && t->blame_cells[i].row == row ? t->blame_cells[i].ns : 0;
+    return ns;
+}
+
+/* Rows of the timeline that are not those of the whole window, or that their cells don't sum to. */
+static unsigned int wrong_rows(const struct vt_snapshot *t, const struct vt_snapshot *whole)
+{
+    unsigned int wrong = t->nr_blame != whole->nr_blame;
+    for (size_t row = 0; row < t->nr_blame && !wrong; row++) {
+        uint64_t sum = 0;
+        for (size_t i = 0; i < t->nr_blame_cells; i++)
+            sum += t->blame_cells[i].row == row ? t->blame_cells[i].ns : 0;
+        wrong += !same_row(&t->blame[row], &whole->blame[row]) || t->blame[row].ns != whole->blame[row].ns ||
+                 sum != t->blame[row].ns;
+    }
+    for (size_t i = 1; i < t->nr_blame_cells; i++) {
+        const struct vt_blame_cell *a = &t->blame_cells[i - 1], *b = &t->blame_cells[i];
+        wrong += a->interval > b->interval || (a->interval == b->interval && a->row >= b->row);
+    }
+    return wrong;
+}
+
+/* Of one interval: rows that its own window has otherwise, victims who owe what was not stolen. */
+static unsigned int wrong_cells(const struct vt_snapshot *t, uint32_t interval, const struct vt_snapshot *own)
+{
+    unsigned int wrong = 0;
+    for (size_t row = 0; row < t->nr_blame; row++)
+        wrong += cell_ns(t, interval, row) != row_ns(own, &t->blame[row]);
+    for (size_t i = 0; i < own->nr_guests; i++) {
+        uint64_t owed = 0;
+        for (size_t row = 0; row < t->nr_blame; row++)
+            owed += strcmp(t->blame[row].victim, own->guests[i].vm.name) ? 0 : cell_ns(t, interval, row);
+        wrong += owed != own->guests[i].account.stolen.ns;
+    }
+    return wrong;
+}
+
+/* Of one interval [from, to): kinds of debtors of which the paint has another sum; interrupts have no place
+ * in it. */
+static unsigned int wrong_kinds(const struct vt_snapshot *t, uint32_t interval, const struct bill *b,
+                                uint64_t from, uint64_t to)
+{
+    uint64_t painted[2][VT_NR_CULPRIT_KINDS] = { 0 }, told[2][VT_NR_CULPRIT_KINDS] = { 0 };
+    unsigned int wrong = 0;
+    for (unsigned int who = 0; who < RIVALS; who++)
+        for (uint64_t at = from; at < to; at++)
+            if (b->owes[who][at] >= 0)
+                painted[who & 1][b->owes[who][at]]++;
+    for (size_t row = 0; row < t->nr_blame; row++)
+        told[t->blame[row].victim[0] == 'b'][t->blame[row].kind] += cell_ns(t, interval, row);
+    for (unsigned int kind = 0; kind < VT_NR_CULPRIT_KINDS; kind++)
+        if (kind != VT_CULPRIT_IRQ)
+            wrong += painted[0][kind] != told[0][kind] || painted[1][kind] != told[1][kind];
+    return wrong;
+}
+
+/* All that is wrong with a timeline. */
+static unsigned int judge(const struct vt_correlator *c, const struct bill *b, const struct vt_snapshot *t)
+{
+    struct vt_snapshot *s = snapshot(c, b->from, b->to);
+    unsigned int wrong = wrong_rows(t, s);
+    uint32_t interval = 0;
+    vt_snapshot_free(s);
+    for (uint64_t at = b->from, end; at < b->to; at = end, interval++) {
+        end = b->to - at > t->interval_ns ? at + t->interval_ns : b->to;
+        s = snapshot(c, at, end);
+        wrong += wrong_cells(t, interval, s) + wrong_kinds(t, interval, b, at, end);
+        vt_snapshot_free(s);
+    }
+    return wrong;
+}
+
+static void intervals_are_what_their_own_windows_show_and_sum_to_the_whole(void **state)
+{
+    struct rng r = { .x = 521288629u };
+    static struct bill b;
+    size_t cells = 0, interrupts = 0;
+    (void)state;
+    for (unsigned int round = 0; round < 400; round++) {
+        struct vt_correlator *c = make_recording(&r, &b);
+        struct vt_snapshot *t = timeline(c, b.from, b.to, 1 + draw(&r, round % 2 ? 60 : 600));
+        if (judge(c, &b, t))
+            fail_msg("round %u: %u wrong in [%d,%d) by %d ns", round, judge(c, &b, t), (int)b.from, (int)b.to,
+                     (int)t->interval_ns);
+        cells += t->nr_blame_cells;
+        for (size_t i = 0; i < t->nr_blame_cells; i++)
+            interrupts += t->blame[t->blame_cells[i].row].kind == VT_CULPRIT_IRQ;
+        vt_snapshot_free(t);
+        vt_correlator_free(c);
+    }
+    print_message("%d cells, %d of interrupts\n", (int)cells, (int)interrupts);
+    assert_true(cells > 5000 && interrupts > 1000);
+}
+
+/* The control: one nanosecond too many, in the wrong interval, or with the wrong debtor is seen. */
+static void a_nanosecond_in_the_wrong_cell_is_seen(void **state)
+{
+    struct rng r = { .x = 362436069u };
+    static struct bill b;
+    unsigned int spoiled = 0;
+    (void)state;
+    for (unsigned int round = 0; round < 100; round++) {
+        struct vt_correlator *c = make_recording(&r, &b);
+        struct vt_snapshot *t = timeline(c, b.from, b.to, 1 + draw(&r, 200));
+        const size_t n = t->nr_blame_cells;
+        const size_t i = n > 1 ? draw(&r, n - 1) : 0;
+        if (n > 1) {
+            t->blame_cells[i].ns--;
+            t->blame_cells[i + 1].ns += draw(&r, 4) > 0;
+            assert_int_not_equal(judge(c, &b, t), 0);
+            spoiled++;
+        }
+        vt_snapshot_free(t);
+        vt_correlator_free(c);
+    }
+    assert_true(spoiled > 50);
+}
+
+/* ---- without slices: what grew between two checkpoints is shared out to the intervals between them ---- */
+
+static void put_checkpoints(struct rng *r, struct vt_correlator *c, int64_t id)
+{
+    struct vt_vcpu row = { .id = id, .vm = 1 + id % 2, .born = { T0 } };
+    struct vt_checkpoint cp = { .vcpu = id };
+    assert_int_equal(vt_correlator_vcpu(c, &row), 0);
+    for (uint64_t at = 0; at < LENGTH;) {
+        const uint64_t grown = 1 + draw(r, 300);
+        at += grown;
+        for (uint64_t i = 0; i < grown; i++) {
+            static const uint8_t states[] = { VT_GUEST,  VT_KVM,    VT_IRQ,      VT_PREEMPTED,
+                                              VT_WAKING, VT_HALTED, VT_THROTTLED };
+            const uint8_t s = states[draw(r, sizeof(states))];
+            cp.ns[s]++;
+            cp.wake_idle_ns += s == VT_WAKING && draw(r, 2);
+        }
+        cp.at.v = cp.last.v = T0 + at;
+        cp.state = VT_GUEST;
+        cp.open.seq++;
+        assert_int_equal(vt_correlator_checkpoint(c, &cp), 0);
+    }
+}
+
+static void without_slices_intervals_sum_to_the_whole_as_well(void **state)
+{
+    struct rng r = { .x = 88675123u };
+    (void)state;
+    for (unsigned int round = 0; round < 200; round++) {
+        struct vt_correlator *c = new_correlator();
+        struct vt_host host = {
+            .begin = { T0 }, .end = { T0 + LENGTH }, .nr_cpus = CPUS, .ledger_only = true
+        };
+        vt_correlator_host(c, &host);
+        for (int64_t id = 1; id <= RIVALS; id++)
+            put_checkpoints(&r, c, id);
+        const uint64_t from = draw(&r, LENGTH - 1), to = from + 1 + draw(&r, LENGTH - from - 1);
+        struct vt_snapshot *t = timeline(c, from, to, 1 + draw(&r, 200)), *s = snapshot(c, from, to);
+        assert_int_equal(wrong_rows(t, s), 0);
+        vt_snapshot_free(s);
+        uint32_t interval = 0;
+        for (uint64_t at = from, end; at < to; at = end, interval++) {
+            end = to - at > t->interval_ns ? at + t->interval_ns : to;
+            s = snapshot(c, at, end);
+            assert_int_equal(wrong_cells(t, interval, s), 0);
+            assert_int_equal(s->guests[0].vcpus[0].residual_ns, 0);
+            vt_snapshot_free(s);
+        }
+        vt_snapshot_free(t);
+        vt_correlator_free(c);
+    }
+}
+
+/* ---- more slices than are swept at once ---- */
+
+enum { MANY = 160000, MANY_WINDOWS = 10, TURN = 100 }; /* slices of each CPU; a window of them is one part */
+
+static void add_cpu(struct vt_cpu_figures *to, const struct vt_cpu_figures *f)
+{
+    to->vcpu_ns += f->vcpu_ns;
+    to->helper_ns += f->helper_ns;
+    to->process_ns += f->process_ns;
+    to->kthread_ns += f->kthread_ns;
+    to->idle_ns += f->idle_ns;
+    to->unwatched_ns += f->unwatched_ns;
+    to->overlap_ns += f->overlap_ns;
+}
+
+/* Two vCPUs take turns on each CPU, and a process comes in between; who waits is interrupted now and then. */
+static void put_many(struct rng *r, struct vt_correlator *c)
+{
+    uint64_t out[RIVALS], at[CPUS] = { T0, T0 };
+    for (int64_t id = 1; id <= RIVALS; id++) {
+        struct vt_vcpu row = { .id = id, .vm = 1 + (id & 1), .born = { T0 } };
+        assert_int_equal(vt_correlator_vcpu(c, &row), 0);
+        out[id - 1] = T0;
+    }
+    for (uint64_t n = 0; n < MANY; n++)
+        for (uint16_t cpu = 0; cpu < CPUS; cpu++) {
+            const unsigned int who = cpu * 2u + (unsigned int)(n & 1);
+            struct vt_slice s = { .seq = n / 2, .t_out = out[who], .t_wake = out[who], .cpu = cpu };
+            struct vt_occupancy o = others[draw(r, OTHERS)];
+            s.wait_state = VT_PREEMPTED;
+            s.flags = n < 2 ? VT_SLICE_FIRST : 0;
+            o.cpu = cpu;
+            o.from.v = at[cpu];
+            o.to.v = s.t_in = at[cpu] + 1 + draw(r, n % 1000 ? TURN : 50000 * TURN);
+            at[cpu] = out[who] = s.t_end = s.t_in + 1 + draw(r, TURN);
+            s.on_cpu[VT_ON_IRQ] = draw(r, s.t_end - s.t_in);
+            s.on_cpu[VT_ON_RUN] = s.t_end - s.t_in - s.on_cpu[VT_ON_IRQ];
+            assert_int_equal(vt_correlator_occupancy(c, &o), 0);
+            assert_int_equal(vt_correlator_slices(c, 1 + who, &s, 1), 0);
+        }
+    struct vt_host host = { .begin = { T0 }, .nr_cpus = CPUS };
+    host.end.v = at[0] < at[1] ? at[0] : at[1];
+    vt_correlator_host(c, &host);
+}
+
+static void a_window_that_is_swept_in_parts_is_the_sum_of_its_parts(void **state)
+{
+    struct rng r = { .x = 123456789u };
+    struct vt_correlator *c = new_correlator();
+    (void)state;
+    put_many(&r, c);
+    struct vt_window all = vt_correlator_extent(c);
+    const uint64_t length = all.to.v - all.from.v, step = length / MANY_WINDOWS + 1;
+    struct vt_snapshot *t = timeline(c, 0, length, step), *whole = snapshot(c, 0, length);
+    struct vt_cpu_figures sums[CPUS] = { { .cpu = 0 }, { .cpu = 1 } };
+    assert_int_equal(wrong_rows(t, whole), 0);
+    assert_true(whole->nr_blame > 12);
+    for (uint32_t i = 0; i < MANY_WINDOWS; i++) {
+        const uint64_t end = (i + 1) * step;
+        struct vt_snapshot *s = snapshot(c, i * step, end < length ? end : length);
+        assert_int_equal(wrong_cells(t, i, s), 0);
+        for (unsigned int cpu = 0; cpu < CPUS; cpu++)
+            add_cpu(&sums[cpu], &s->cpus[cpu]);
+        vt_snapshot_free(s);
+    }
+    for (unsigned int cpu = 0; cpu < CPUS; cpu++) {
+        const struct vt_cpu_figures *f = &whole->cpus[cpu];
+        assert_memory_equal(&sums[cpu], f, sizeof(*f));
+        assert_int_equal(
+            f->vcpu_ns + f->helper_ns + f->process_ns + f->kthread_ns + f->idle_ns + f->unwatched_ns, length);
+        assert_int_equal(f->overlap_ns, 0);
+    }
+    vt_snapshot_free(t);
+    vt_snapshot_free(whole);
+    vt_correlator_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_stolen_nanosecond_has_the_debtor_of_the_paint),
+        cmocka_unit_test(intervals_are_what_their_own_windows_show_and_sum_to_the_whole),
+        cmocka_unit_test(a_nanosecond_in_the_wrong_cell_is_seen),
+        cmocka_unit_test(without_slices_intervals_sum_to_the_whole_as_well),
+        cmocka_unit_test(a_window_that_is_swept_in_parts_is_the_sum_of_its_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
