@@ -12,10 +12,16 @@ LAST_CPU=$(($(nproc) - 1))
 # shellcheck disable=SC2034  # bats reads it
 BATS_TEST_RETRIES=2
 
+# tell_failed_try: bats itself shows what the last one said, and nothing of those before it
+tell_failed_try() {
+  echo "# try ${BATS_TEST_TRY_NUMBER:-1} of $((BATS_TEST_RETRIES + 1)) failed: $BATS_TEST_DESCRIPTION"
+  [ ! -r "${BATS_OUT:-}" ] || tail -n 12 "$BATS_OUT" | sed 's/^/#   /'
+}
+
 # end_children: whatever the test left in the background, stopped or not; a failed one leaves much
 end_children() {
   local pid
-  [ -n "${BATS_TEST_COMPLETED:-}" ] || echo "# try ${BATS_TEST_TRY_NUMBER:-1} of $((BATS_TEST_RETRIES + 1)) failed: $BATS_TEST_DESCRIPTION" >&3
+  [ -n "${BATS_TEST_COMPLETED:-}" ] || tell_failed_try >&3
   for pid in $(jobs -p); do
     kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
