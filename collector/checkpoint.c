@@ -112,6 +112,14 @@ static int put_exits(struct vt_recorder *r, uint32_t slot, const struct vt_slot 
             e = put_exit(to, i, &sum, &row, err);
         }
     }
+    for (struct vt_recorder *to = due; to && !e && s->exits_unsummed; to = to->next) {
+        const struct vt_exit_sum unsummed = { .generation = s->generation, .count = s->exits_unsummed };
+        const struct vt_exit_row row = { .vcpu = vt_roster_known(to->roster, slot, s->generation),
+                                         .at = cumulated_at(to, slot, s, at),
+                                         .reason = VT_EXIT_UNSUMMED,
+                                         .count = s->exits_unsummed };
+        e = put_exit(to, VT_MAX_EXIT_SUMS + slot, &unsummed, &row, err);
+    }
     for (struct vt_recorder *to = due; to; to = to->next)
         to->based[slot] = s->generation;
     return e;
@@ -248,5 +256,5 @@ int rec_meet(struct vt_recorder *r, struct vt_err *err)
         if (!e)
             e = put_exits(r, slot, &s, r->host.begin, r->host.begin, err);
     }
-    return e;
+    return e ? e : rec_put_addresses(r, r->host.begin, err);
 }

@@ -38,6 +38,7 @@ static const struct row rows[] = {
     { "probe entry-exit", "kvm_entry, kvm_exit: in the guest or in KVM", false, NULL, VT_PROBE_ENTRY_EXIT },
     { "probe halt", "kvm_vcpu_wakeup: how long a HLT was polled", false, NULL, VT_PROBE_HALT },
     { "probe irq", "host interrupts inside a vCPU's time", false, NULL, VT_PROBE_IRQ },
+    { "probe addresses", "kvm_pio, kvm_mmio, kvm_msr: what exits access", false, NULL, VT_PROBE_ADDRESSES },
     { "halted vCPUs", "blocked by HLT or by anything else", false, doctor_halted, 0 },
     { "quota", "runnable but held by a CPU quota", false, doctor_quota, 0 },
     { "running VMs", "finding guests that started earlier", false, doctor_running_vms, 0 },

@@ -49,7 +49,7 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 
 void doctor_open(struct doctor *d)
 {
-    const struct vt_probes_options options = { 0 };
+    const struct vt_probes_options options = { .addresses = true };
 
     libbpf_set_print(quiet);
     load_btf(d);
@@ -197,12 +197,15 @@ static const char *const without_probe[VT_NR_PROBE_CLASSES] = {
     [VT_PROBE_ENTRY_EXIT] = "GUEST and KVM merge into RUN, class used: KVM's own overhead can't be shown, "
                             "nor exits by reason.",
     [VT_PROBE_HALT] = "POLL is not told: polling after HLT counts as KVM, or RUN.",
+    [VT_PROBE_ADDRESSES] = "record --exit-addresses tells nothing: which port, MMIO address or MSR makes the "
+                           "exits.",
     [VT_PROBE_IRQ] = "host interrupts are not carved out: their time counts as KVM, VMM or RUN.",
 };
 
 static bool of_kvm(unsigned class)
 {
-    return class == VT_PROBE_KVM_RUN || class == VT_PROBE_ENTRY_EXIT || class == VT_PROBE_HALT;
+    return class == VT_PROBE_KVM_RUN || class == VT_PROBE_ENTRY_EXIT || class == VT_PROBE_HALT ||
+           class == VT_PROBE_ADDRESSES;
 }
 
 void doctor_probe(const struct doctor *d, unsigned class, struct doctor_finding *f)

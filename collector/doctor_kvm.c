@@ -20,8 +20,13 @@
 
 enum { PAGE = 4096, CODE_AT = 0x1000, TRIAL_MS = 400, STEP_MS = 5 };
 
-/* real mode: out %al, $0x80; hlt; jmp to the hlt */
-static const unsigned char code[] = { 0xe6, 0x80, 0xf4, 0xeb, 0xfd };
+/*
+ * Real mode: a port (out %al, $0x80), an address without memory (mov %al, 0x3000), an
+ * MSR (mov $0x1b, %ecx; rdmsr: the APIC's base, which is never passed through); then hlt,
+ * and a jump back to that.
+ */
+static const unsigned char code[] = { 0xe6, 0x80, 0xa2, 0x00, 0x30, 0x66, 0xb9, 0x1b,
+                                      0x00, 0x00, 0x00, 0x0f, 0x32, 0xf4, 0xeb, 0xfd };
 
 /* How a failed step of the child travels to its parent. */
 struct report {

@@ -39,6 +39,8 @@ static int cut(struct vt_recorder *r, struct vt_slot *copies, uint32_t slots, ho
     for (uint32_t slot = 0; slot < slots && !e; slot++)
         if (r->closed[slot] != copies[slot].generation)
             e = rec_checkpoint(r, slot, &copies[slot], *ret_at, err);
+    if (!e)
+        e = rec_put_addresses(r, *ret_at, err);
     vt_probes_tell_occupants(r->probes);
     return e ? e : vt_recorder_drain(r, err);
 }
@@ -138,6 +140,7 @@ void vt_recorder_skip(struct vt_recorder *r)
             s.sched == VT_SCHED_GONE)
             r->closed[slot] = s.generation;
     }
+    rec_drop_addresses(r);
 }
 
 int vt_recorder_close(struct vt_recorder *r, struct vt_err *err)

@@ -27,7 +27,8 @@ static const char help_text[] =
     "      --mode MODE          slices: every wait and run (default); ledger: only sums at\n"
     "                           each writing, cheap enough to leave on: no names of debtors\n"
     "      --without CLASS,…    leave out a class of probes: switch, wakeup, migrate,\n"
-    "                           exit, kvm-run, entry-exit, halt, irq\n"
+    "                           exit, kvm-run, entry-exit, halt, irq, addresses\n"
+    "      --exit-addresses     count which ports, MMIO addresses and MSRs guests access\n"
     "      --counters LIST      count by perf_event: none, hardware (default), software, all,\n"
     "                           or events by name: cycles, instructions, ref-cycles,\n"
     "                           LLC-load-misses, task-clock, context-switches,\n"
@@ -115,6 +116,7 @@ enum {
     OPT_INTERVAL,
     OPT_AGENT_SOCKET,
     OPT_WITHOUT,
+    OPT_EXIT_ADDRESSES,
     OPT_COUNTERS,
     OPT_MODE,
     OPT_RING,
@@ -135,6 +137,7 @@ static const struct option long_options[] = {
     { "interval", required_argument, NULL, OPT_INTERVAL },
     { "agent-socket", required_argument, NULL, OPT_AGENT_SOCKET },
     { "without", required_argument, NULL, OPT_WITHOUT },
+    { "exit-addresses", no_argument, NULL, OPT_EXIT_ADDRESSES },
     { "counters", required_argument, NULL, OPT_COUNTERS },
     { "mode", required_argument, NULL, OPT_MODE },
     { "ring-kib", required_argument, NULL, OPT_RING },
@@ -192,6 +195,9 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
         return parse_mode(arg, &o->probes.ledger_only, err);
     case OPT_WITHOUT:
         return parse_classes(arg, &o->probes.off, err);
+    case OPT_EXIT_ADDRESSES:
+        o->probes.addresses = true;
+        break;
     case OPT_COUNTERS:
         o->named_counters = true;
         return vt_counters_parse(arg, &o->counters, err);

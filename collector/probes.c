@@ -28,8 +28,17 @@ struct vt_probes {
     uint32_t nr_cpus;
     const struct vt_exit_sum *exit_sums;
     uint32_t off;
+    bool addresses;           /* their class is loaded */
+    struct address_room *all; /* NULL: it is not */
     struct vt_timing timing;
     const struct vt_ring_sinks *sinks; /* of the drain under way */
+};
+
+/* What a look at the addresses takes; those without room come last. */
+struct address_room {
+    struct vt_address_key keys[VT_MAX_ADDRESSES];
+    uint64_t counts[VT_MAX_ADDRESSES];
+    struct vt_address sorted[VT_MAX_ADDRESSES + VT_MAX_SLOTS];
 };
 
 enum { MOST_PROGRAMS = 14 }; /* in a class */
@@ -64,6 +73,9 @@ static const struct class_programs classes[VT_NR_PROBE_CLASSES] = {
                          "on_reschedule_exit", "on_call_function_entry", "on_call_function_exit",
                          "on_call_function_single_entry", "on_call_function_single_exit", "on_irq_work_entry",
                          "on_irq_work_exit" } },
+    [VT_PROBE_ADDRESSES] = { "addresses",
+                             { "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_fast_mmio" },
+                             { "on_kvm_pio", "on_kvm_mmio", "on_kvm_msr", "on_kvm_fast_mmio" } },
 };
 
 const char *vt_probe_class_name(unsigned class)
@@ -159,6 +171,21 @@ static void leave_out(struct vt_probes *p, const char *program)
         bpf_program__set_autoload(prog, false);
 }
 
+/* Not asked for is not missing: programs and counts are left out. */
+static void choose_addresses(struct vt_probes *p)
+{
+    const struct class_programs *c = &classes[VT_PROBE_ADDRESSES];
+
+    if (p->addresses && !(p->off & 1u << VT_PROBE_ADDRESSES))
+        return;
+    if (!p->addresses)
+        p->off &= ~(1u << VT_PROBE_ADDRESSES);
+    p->addresses = false;
+    for (size_t i = 0; i < MOST_PROGRAMS && c->programs[i]; i++)
+        leave_out(p, c->programs[i]);
+    bpf_map__set_autocreate(p->bpf->maps.addresses, false);
+}
+
 static int choose_programs(struct vt_probes *p, struct vt_err *err)
 {
     struct btfs b = { 0 };
@@ -178,6 +205,7 @@ static int choose_programs(struct vt_probes *p, struct vt_err *err)
                 leave_out(p, name);
         }
     }
+    choose_addresses(p);
     btfs_release(&b);
     if (!fitting)
         return vt_fail(err, ENOTSUP, "this kernel's sched_switch tracepoint has an unknown form");
@@ -236,6 +264,8 @@ static int map_slots(struct vt_probes *p, struct vt_err *err)
         !(p->exit_sums = map(p->bpf->maps.exit_sums, EXIT_SUMS_BYTES, err)) ||
         !(p->running = map(p->bpf->maps.running, RUNNING_BYTES, err)))
         return -ENOMEM;
+    if (p->addresses && !(p->all = malloc(sizeof(*p->all))))
+        return vt_fail(err, ENOMEM, "out of memory");
     for (uint32_t i = VT_MAX_SLOTS; i-- > 0;)
         if (bpf_map_update_elem(bpf_map__fd(p->bpf->maps.free_slots), NULL, &i, BPF_ANY))
             return vt_fail(err, errno, "the ledger's slots could not be set up: %s", strerror(errno));
@@ -267,6 +297,7 @@ int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **r
         return vt_fail(err, ENOMEM, "out of memory");
     libbpf_set_print(quiet);
     p->off = options->off;
+    p->addresses = options->addresses;
     p->timing = VT_TIMING_OWN;
     if ((r = load(p, options, err)) || (r = map_slots(p, err)))
         goto fail;
@@ -374,13 +405,82 @@ bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, s
     return index < VT_MAX_EXIT_SUMS && copy_settled(&p->slots[slot], ret, &p->exit_sums[index], sizeof(*ret));
 }
 
+bool vt_probes_addresses_on(const struct vt_probes *p)
+{
+    return p->addresses;
+}
+
+static int compare(uint64_t a, uint64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+int vt_address_order(const void *a, const void *b)
+{
+    const struct vt_address_key *x = &((const struct vt_address *)a)->key;
+    const struct vt_address_key *y = &((const struct vt_address *)b)->key;
+    int order = compare(x->slot, y->slot);
+
+    order = order ? order : compare(x->generation, y->generation);
+    order = order ? order : compare(x->kind, y->kind);
+    order = order ? order : compare(x->address, y->address);
+    return order ? order : compare(x->is_write, y->is_write);
+}
+
+/* The whole of the map: how many, or -errno. */
+static int read_addresses(const struct vt_probes *p)
+{
+    const int fd = bpf_map__fd(p->bpf->maps.addresses);
+    uint32_t n = 0, token = 0, *from = NULL;
+
+    while (n < VT_MAX_ADDRESSES) {
+        uint32_t count = VT_MAX_ADDRESSES - n;
+        int r = bpf_map_lookup_batch(fd, from, &token, p->all->keys + n, p->all->counts + n, &count, NULL);
+        if (r && r != -ENOENT)
+            return r;
+        n += count;
+        if (r) /* that was all */
+            break;
+        from = &token;
+    }
+    return (int)n;
+}
+
+int vt_probes_addresses(struct vt_probes *p, const struct vt_address **ret, struct vt_err *err)
+{
+    const uint32_t slots = vt_probes_slots(p);
+    struct vt_address *to = p->all->sorted;
+    int n = read_addresses(p);
+
+    if (n < 0)
+        return vt_fail(err, -n, "the ledger's addresses could not be read: %s", strerror(-n));
+    for (int i = 0; i < n; i++)
+        to[i] = (struct vt_address){ p->all->keys[i], p->all->counts[i] };
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        struct vt_slot s;
+        if (__atomic_load_n(&p->slots[slot].addresses_unsummed, __ATOMIC_RELAXED) &&
+            vt_probes_read(p, slot, &s) && s.addresses_unsummed)
+            to[n++] =
+                (struct vt_address){ { slot, s.generation, 0, VT_ACCESS_UNSUMMED, 0 }, s.addresses_unsummed };
+    }
+    qsort(to, (size_t)n, sizeof(*to), vt_address_order);
+    *ret = to;
+    return n;
+}
+
+void vt_probes_forget_address(const struct vt_probes *p, const struct vt_address_key *key)
+{
+    if (key->kind < VT_NR_ACCESSES)
+        bpf_map_delete_elem(bpf_map__fd(p->bpf->maps.addresses), key);
+}
+
 void vt_probes_tell_occupants(const struct vt_probes *p)
 {
     for (uint32_t cpu = 0; cpu < p->nr_cpus; cpu++) {
         const struct vt_running *r = &p->running[cpu];
         if (__atomic_load_n(&r->waiters, __ATOMIC_RELAXED) <= 0 || __atomic_load_n(&r->tid, __ATOMIC_RELAXED))
             continue;
-        LIBBPF_OPTS(bpf_test_run_opts, o, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
+        struct bpf_test_run_opts o = { .sz = sizeof(o), .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu };
         bpf_prog_test_run_opts(bpf_program__fd(p->bpf->progs.tell_occupant), &o); /* or at his next switch */
     }
 }
@@ -453,6 +553,8 @@ uint64_t vt_probes_class_runs(const struct vt_probes *p, unsigned class)
         struct bpf_prog_info info = { 0 };
         uint32_t len = sizeof(info);
         struct bpf_program *prog = bpf_object__find_program_by_name(p->bpf->obj, classes[class].programs[i]);
+        if (prog == p->bpf->progs.on_kvm_fast_mmio) /* only VMX has it, for ioeventfds of some monitors */
+            continue;
         int fd = prog ? bpf_program__fd(prog) : -1;
         if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
             continue;
@@ -475,5 +577,6 @@ void vt_probes_close(struct vt_probes *p)
     if (p->running)
         munmap((void *)(uintptr_t)p->running, RUNNING_BYTES);
     ledger_bpf__destroy(p->bpf);
+    free(p->all);
     free(p);
 }

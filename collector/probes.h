@@ -16,6 +16,7 @@ struct vt_probes;
 struct vt_probes_options {
     uint32_t off;        /* bit per enum vt_probe_class to leave out */
     bool ledger_only;    /* no slices: integrals at each checkpoint only */
+    bool addresses;      /* count what exits accessed: else its class is not even loaded, and not off */
     uint32_t ring_bytes; /* of the slice ring, a power of two; 0: default */
 };
 
@@ -52,6 +53,28 @@ bool vt_probes_read(const struct vt_probes *p, uint32_t slot, struct vt_slot *re
 /** A consistent copy of a sum of exits, by its index in a copy of that slot; false as for vt_probes_read().
  */
 bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, struct vt_exit_sum *ret);
+
+/** Is what exits accessed being counted? */
+bool vt_probes_addresses_on(const struct vt_probes *p);
+
+/** One count of it. */
+struct vt_address {
+    struct vt_address_key key; /* kind may be VT_ACCESS_UNSUMMED */
+    uint64_t count;
+};
+
+/** Compares two struct vt_address by their keys, for qsort(). */
+int vt_address_order(const void *a, const void *b);
+
+/**
+ * All counts as they are just now, those of lives that are over included, and
+ * of each slot what found no room, in order of their keys.  *ret is p's until the
+ * next call.  How many, or -errno; only while vt_probes_addresses_on().
+ */
+int vt_probes_addresses(struct vt_probes *p, const struct vt_address **ret, struct vt_err *err);
+
+/** Makes room: no event will count there any more. */
+void vt_probes_forget_address(const struct vt_probes *p, const struct vt_address_key *key);
 
 /**
  * Of each CPU on which a vCPU waits just now, and whose occupant is no vCPU: who
@@ -90,8 +113,8 @@ void vt_probes_cost(const struct vt_probes *p, uint64_t *ret_ns, uint64_t *ret_r
 int vt_probes_time(const struct vt_probes *p);
 void vt_probes_keep_timing(struct vt_probes *p);
 
-/** Runs of a class's programs, the least of those attached (of interrupts the most); counted while
- * bpf_enable_stats is on. */
+/** Runs of a class's programs, the least of those attached but the seldom ones (of interrupts the most);
+ * counted while bpf_enable_stats is on. */
 uint64_t vt_probes_class_runs(const struct vt_probes *p, unsigned class);
 
 void vt_probes_close(struct vt_probes *p);

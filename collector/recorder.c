@@ -23,7 +23,7 @@ struct vt_recorder *vt_recorder_new(struct vt_probes *probes, struct vt_store *s
         return NULL;
     r->freed = calloc(VT_MAX_SLOTS, sizeof(*r->freed));
     r->closed = calloc(VT_MAX_SLOTS, sizeof(*r->closed));
-    r->exits = calloc(VT_MAX_EXIT_SUMS, sizeof(*r->exits));
+    r->exits = calloc(VT_MAX_EXIT_SUMS + VT_MAX_SLOTS, sizeof(*r->exits));
     r->based = calloc(VT_MAX_SLOTS, sizeof(*r->based));
     r->schedstat = calloc(VT_MAX_SLOTS, sizeof(*r->schedstat));
     r->cost.fd = -1;
@@ -45,6 +45,7 @@ void vt_recorder_free(struct vt_recorder *r)
         close(r->cost.fd);
     free(r->freed);
     free(r->exits);
+    free(r->addresses);
     free(r->based);
     free(r->schedstat);
     free(r->closed);
@@ -155,6 +156,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
     r->host.probes_off = vt_probes_off(r->probes);
     r->host.has_entry_exit = vt_probes_split(r->probes);
     r->host.ledger_only = vt_probes_ledger_only(r->probes);
+    r->host.exit_addresses = vt_probes_addresses_on(r->probes);
     if (only)
         memcpy(r->host.only, only, strnlen(only, sizeof(r->host.only) - 1));
 }
@@ -309,6 +311,8 @@ int vt_recorder_tick(struct vt_recorder *r, uint64_t agents_lost, struct vt_err 
         if ((e = rec_read_checkpoint(r, slot, err)))
             return e;
     }
+    if ((e = rec_put_addresses(r, (host_ns){ 0 }, err)))
+        return e;
     vt_probes_tell_occupants(r->probes); /* up to the checkpoints, and beyond */
     if ((e = vt_recorder_drain(r, err)) || (e = put_clock_pair(r, &pair, err)) ||
         (e = rec_write_losses(billed(r), agents_lost, err)) || (e = rec_write_observer(billed(r), err)))

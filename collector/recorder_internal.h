@@ -43,8 +43,11 @@ struct vt_recorder {
     uint64_t dropped;      /* slices that came when nothing could be written */
     uint32_t *closed;      /* by slot: generation whose last checkpoint is written: released a tick later */
     uint32_t *freed;       /* by slot: generation that was released */
-    struct written *exits; /* by sum: what was last written */
-    uint32_t *based;       /* by slot: generation of which sums were written */
+    struct written *exits; /* by sum, then by slot for what has none: what was last written */
+    struct vt_address *addresses; /* what was last written of each, in order of their keys */
+    size_t nr_addresses;
+    bool met_addresses;               /* some were looked at */
+    uint32_t *based;                  /* by slot: generation of which sums were written */
     struct schedstat_seen *schedstat; /* by slot */
     unsigned known_vms;               /* when helpers were looked for */
     struct vt_err *err;
@@ -70,6 +73,14 @@ int rec_put_cpus(struct vt_recorder *r, struct vt_err *err);
  */
 int rec_checkpoint(struct vt_recorder *r, uint32_t slot, struct vt_slot *s, host_ns cut, struct vt_err *err);
 int rec_read_checkpoint(struct vt_recorder *r, uint32_t slot, struct vt_err *err);
+
+/**
+ * Into every recording that is being written: what vCPUs accessed, if that is counted.  cut: as
+ * above, for all slots at once, after their checkpoints.
+ */
+int rec_put_addresses(struct vt_recorder *r, host_ns cut, struct vt_err *err);
+/** Nothing is written: the counts of lives that are over are only forgotten. */
+void rec_drop_addresses(struct vt_recorder *r);
 
 /** Those who are there already: their counters run, and their sums are counted, from the begin on. */
 int rec_meet(struct vt_recorder *r, struct vt_err *err);

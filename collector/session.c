@@ -132,6 +132,16 @@ static int open_counters(struct vt_session *s, struct vt_err *err)
     return 0;
 }
 
+/* Asked for, and not to be had: said at once; the report tells too. */
+static void tell_absent_addresses(const struct vt_session *s)
+{
+    const struct vt_record_options *o = s->options;
+
+    if (o->probes.addresses && !vt_probes_addresses_on(s->probes) && !o->quiet)
+        fprintf(stderr, "vtime: --exit-addresses: this kernel lacks kvm_pio, kvm_mmio, kvm_fast_mmio or "
+                        "kvm_msr, or --without leaves them out: no addresses\n");
+}
+
 static int open_session(struct vt_session *s, struct vt_err *err)
 {
     const struct vt_record_options *o = s->options;
@@ -143,6 +153,7 @@ static int open_session(struct vt_session *s, struct vt_err *err)
         (e = vt_agents_open(s->agent_path, s->epoll_fd, s->now.store, s->now.roster, &s->agents, err)) ||
         (e = vt_probes_seed(s->probes, err)))
         return e;
+    tell_absent_addresses(s);
     return vt_recorder_begin(s->now.recorder, o->vm, err);
 }
 

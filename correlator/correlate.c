@@ -47,7 +47,7 @@ static int fill_guest(const struct vt_correlator *c, const struct grouping *by, 
         struct vt_vcpu_figures *f = &g->vcpus[g->nr_vcpus++];
         vt_account_vcpu(c, life, window, f, &sums);
         vt_sums_add(&all, &sums);
-        if (vt_exits_fill(c, life, window, f))
+        if (vt_exits_fill(c, life, window, f) || vt_addresses_fill(life, window, f))
             return -ENOMEM;
     }
     vt_account_fill(&g->account, &all, window.to.v - window.from.v, &c->host,
@@ -181,8 +181,10 @@ void vt_snapshot_free(struct vt_snapshot *s)
     if (!s)
         return;
     for (size_t i = 0; s->guests && i < s->nr_guests; i++) {
-        for (size_t j = 0; s->guests[i].vcpus && j < s->guests[i].nr_vcpus; j++)
+        for (size_t j = 0; s->guests[i].vcpus && j < s->guests[i].nr_vcpus; j++) {
             free(s->guests[i].vcpus[j].exits_by);
+            free(s->guests[i].vcpus[j].addresses);
+        }
         free(s->guests[i].vcpus);
         free(s->guests[i].benchmarks);
         free(s->guests[i].clocks);

@@ -10,7 +10,7 @@
 int vt_correlator_exits(void *context, const struct vt_exit_row *row)
 {
     struct vt_life *life = vt_find_life(context, row->vcpu);
-    if (!life || row->reason >= VT_EXIT_REASONS)
+    if (!life || row->reason > VT_EXIT_UNSUMMED)
         return -EUCLEAN;
     int r = vt_grow((void **)&life->exits, &life->room_exits, life->nr_exits, sizeof(*life->exits));
     if (!r)
@@ -21,7 +21,7 @@ int vt_correlator_exits(void *context, const struct vt_exit_row *row)
 /* Of each reason the newest before the limit is what growth is counted from. */
 void vt_exits_forget(struct vt_life *life, uint64_t before)
 {
-    size_t newest[VT_EXIT_REASONS] = { 0 }, kept = 0;
+    size_t newest[VT_EXIT_UNSUMMED + 1] = { 0 }, kept = 0;
     for (size_t i = 0; i < life->nr_exits; i++)
         if (life->exits[i].at.v <= before)
             newest[life->exits[i].reason] = i + 1;
@@ -60,7 +60,8 @@ static int by_time(const void *a, const void *b)
 int vt_exits_fill(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
                   struct vt_vcpu_figures *f)
 {
-    const struct vt_exit_row *from[VT_EXIT_REASONS] = { NULL }, *to[VT_EXIT_REASONS] = { NULL };
+    const struct vt_exit_row *from[VT_EXIT_UNSUMMED + 1] = { NULL };
+    const struct vt_exit_row *to[VT_EXIT_UNSUMMED + 1] = { NULL };
     size_t n = 0;
     for (size_t i = 0; i < life->nr_exits; i++) {
         const struct vt_exit_row *row = &life->exits[i];
@@ -69,12 +70,12 @@ int vt_exits_fill(const struct vt_correlator *c, const struct vt_life *life, str
         else if (row->at.v <= window.to.v)
             to[row->reason] = row;
     }
-    for (uint32_t i = 0; i < VT_EXIT_REASONS; i++)
+    for (uint32_t i = 0; i <= VT_EXIT_UNSUMMED; i++)
         n += grew(from[i], to[i]);
     f->exits_by = calloc(n + 1, sizeof(*f->exits_by));
     if (!f->exits_by)
         return -ENOMEM;
-    for (uint32_t i = 0; i < VT_EXIT_REASONS; i++) {
+    for (uint32_t i = 0; i <= VT_EXIT_UNSUMMED; i++) {
         if (!grew(from[i], to[i]))
             continue;
         struct vt_exit_figure *e = &f->exits_by[f->nr_exits++];

@@ -54,6 +54,8 @@ struct vt_life {
     size_t nr_moves, room_moves;
     struct vt_exit_row *exits; /* of one reason by `at` */
     size_t nr_exits, room_exits;
+    struct vt_exit_address *addresses; /* of one address by `at` */
+    size_t nr_addresses, room_addresses;
     struct vt_tsc_epoch *epochs; /* by `at` */
     size_t nr_epochs, room_epochs;
     struct vt_readings readings;
@@ -276,6 +278,13 @@ void vt_exits_forget(struct vt_life *life, uint64_t before);
 /** 0 or -ENOMEM; f->exits_by is the caller's to free. */
 int vt_exits_fill(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
                   struct vt_vcpu_figures *f);
+
+/* ---- addresses.c ---- */
+
+/** Drops what only a window before `before` would need. */
+void vt_addresses_forget(struct vt_life *life, uint64_t before);
+/** 0 or -ENOMEM; f->addresses is the caller's to free. */
+int vt_addresses_fill(const struct vt_life *life, struct vt_window window, struct vt_vcpu_figures *f);
 
 /* ---- helpers.c ---- */
 

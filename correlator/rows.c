@@ -40,6 +40,7 @@ static void release_life(struct vt_life *life)
     free(life->epochs);
     free(life->moves);
     free(life->exits);
+    free(life->addresses);
     vt_readings_release(&life->readings);
 }
 
@@ -519,6 +520,7 @@ static void forget_life(struct vt_life *life, uint64_t before)
     drop(life->moves, &life->nr_moves, n, sizeof(*life->moves));
     vt_readings_forget(&life->readings, before);
     vt_exits_forget(life, before);
+    vt_addresses_forget(life, before);
     /* the newest one before the limit is what growth is counted from */
     n = 0;
     while (n + 1 < life->nr_checkpoints && life->checkpoints[n + 1].at.v <= before)

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/counter.h"
 #include "base/joint.h"
 #include "base/state.h"
@@ -121,6 +122,7 @@ static void add_host(struct builder *b, cJSON *root)
     keep(b, cJSON_AddBoolToObject(o, "tsc_stable", h->tsc_stable));
     keep(b, cJSON_AddBoolToObject(o, "entry_exit", h->has_entry_exit));
     keep(b, cJSON_AddBoolToObject(o, "ledger_only", h->ledger_only));
+    keep(b, cJSON_AddBoolToObject(o, "exit_addresses", h->exit_addresses));
     add_u64(b, o, "nr_cpus", h->nr_cpus);
     add_u64(b, o, "tick_ns", h->tick_ns);
     add_u64(b, o, "realtime_offset_ns", h->realtime_offset_ns);
@@ -320,6 +322,12 @@ static void add_exit(struct builder *b, cJSON *row, const struct vt_exit_figure 
     snprintf(number, sizeof(number), "%u", e->reason);
     add_text(b, row, "reason", e->name ? e->name : number);
     add_u64(b, row, "count", e->count);
+    if (e->reason == VT_EXIT_UNSUMMED) { /* counted, but not timed */
+        add_text(b, row, "kernel", NULL);
+        add_text(b, row, "user", NULL);
+        add_text(b, row, "kernel_ns_log2", NULL);
+        return;
+    }
     add_exact(b, row, "kernel", e->kernel_ns);
     add_exact(b, row, "user", e->user_ns);
     cJSON *log2 = add_array(b, row, "kernel_ns_log2");
@@ -329,6 +337,30 @@ static void add_exit(struct builder *b, cJSON *row, const struct vt_exit_figure 
     for (unsigned i = 0; i < last && log2; i++)
         if (!cJSON_AddItemToArray(log2, cJSON_CreateNumber((double)e->log2[i])))
             b->failed = true;
+}
+
+/* Null where the recording was made without --exit-addresses. */
+static void add_addresses(struct builder *b, cJSON *o, const struct vt_vcpu_figures *c)
+{
+    if (!b->view->snapshot->host.exit_addresses) {
+        add_text(b, o, "addresses", NULL);
+        add_text(b, o, "addresses_unsummed", NULL);
+        return;
+    }
+    cJSON *addresses = add_array(b, o, "addresses");
+    for (size_t i = 0; i < c->nr_addresses; i++) {
+        const struct vt_address_figure *a = &c->addresses[i];
+        cJSON *row = add_row(b, addresses);
+        char hex[24];
+        snprintf(hex, sizeof(hex), "%#" PRIx64, a->address);
+        add_text(b, row, "kind", vt_access_name(a->kind));
+        add_u64(b, row, "address", a->address);
+        add_text(b, row, "hex", hex);
+        add_text(b, row, "access", a->is_write ? "write" : "read");
+        add_u64(b, row, "count", a->count);
+        add_text(b, row, "name", vt_address_name(a->kind, a->address));
+    }
+    add_u64(b, o, "addresses_unsummed", c->addresses_unsummed);
 }
 
 static void add_vcpu(struct builder *b, cJSON *row, const struct vt_vcpu_figures *c)
@@ -351,6 +383,7 @@ static void add_vcpu(struct builder *b, cJSON *row, const struct vt_vcpu_figures
         add_exit(b, add_row(b, exits), &c->exits_by[i]);
     add_u64(b, row, "exits_total", c->exits);
     add_u64(b, row, "user_exits", c->user_exits);
+    add_addresses(b, row, c);
     add_u64(b, row, "switches", c->switches);
     add_u64(b, row, "migrations", c->migrations);
     cJSON *hops = c->has_hops ? add_object(b, row, "migrations_by") : NULL;

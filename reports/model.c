@@ -202,7 +202,7 @@ const char *report_probe_class(enum vt_probe_class class)
     static const char *const names[VT_NR_PROBE_CLASSES] = {
         [VT_PROBE_SWITCH] = "switch", [VT_PROBE_WAKEUP] = "wakeup",   [VT_PROBE_MIGRATE] = "migrate",
         [VT_PROBE_EXIT] = "exit",     [VT_PROBE_KVM_RUN] = "kvm_run", [VT_PROBE_ENTRY_EXIT] = "entry_exit",
-        [VT_PROBE_HALT] = "halt",     [VT_PROBE_IRQ] = "irq",
+        [VT_PROBE_HALT] = "halt",     [VT_PROBE_IRQ] = "irq",         [VT_PROBE_ADDRESSES] = "addresses",
     };
     return names[class];
 }

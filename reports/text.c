@@ -338,6 +338,11 @@ static void row_exit(struct table *t, const char *guest, uint32_t vcpu, const st
     table_cell(t, e->name ? e->name : text);
     cell_number(t, vcpu);
     cell_number(t, e->count);
+    if (e->reason == VT_EXIT_UNSUMMED) { /* counted, but not timed */
+        for (int i = 0; i < 4; i++)
+            table_cell(t, "-");
+        return;
+    }
     table_cell(t, format_ns(text, e->kernel_ns, utf8));
     table_cell(t, format_ns(text, e->count ? e->kernel_ns / e->count : 0, utf8));
     spread_of(e, text, sizeof(text), utf8);
@@ -698,6 +703,7 @@ void report_text(const struct report_view *v, FILE *out)
     report_text_hops(v, out);
     put_helpers(v, out);
     put_exits(v, out);
+    report_text_addresses(v, out);
     put_check(v, out);
     report_text_counters(v, out);
     put_clocks(v, out);

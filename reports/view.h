@@ -128,6 +128,11 @@ void report_text_joint(const struct report_view *v, FILE *out);
 /** Where vCPUs changed their CPU, or a sibling hardware thread was there to be busy. */
 void report_text_hops(const struct report_view *v, FILE *out);
 
+/* ---- addresses.c ---- */
+
+/** The busiest addresses of each VM, where they were counted. */
+void report_text_addresses(const struct report_view *v, FILE *out);
+
 /* ---- counters.c ---- */
 
 struct wrap;

@@ -121,6 +121,14 @@ struct {
 } exit_sums SEC(".maps");
 __u32 exit_sums_taken;
 
+/* Only there if asked for: see --exit-addresses. Its thread alone writes a vCPU's counts. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, VT_MAX_ADDRESSES);
+    __type(key, struct vt_address_key);
+    __type(value, __u64);
+} addresses SEC(".maps");
+
 static __always_inline void count_lost(enum vt_lost_reason reason)
 {
     __sync_fetch_and_add(&lost[reason], 1);
@@ -451,6 +459,7 @@ static __always_inline struct vt_slot *take_slot(__u32 *index)
     __builtin_memset((char *)s + __builtin_offsetof(struct vt_slot, tid), 0,
                      __builtin_offsetof(struct vt_slot, exit_sums) - __builtin_offsetof(struct vt_slot, tid));
     s->generation = generation;
+    s->index = *index;
     s->exit_reason = VT_EXIT_REASONS;
     machine_unlock(s);
     return s;
@@ -991,16 +1000,8 @@ static __always_inline struct vt_exit_sum *exit_sum_of(struct vt_slot *s, __u32 
 
 static __always_inline void exit_over(struct vt_slot *s)
 {
-    struct vt_exit_sum *sum;
-
-    if (s->exit_reason >= VT_EXIT_REASONS)
-        return;
-    sum = exit_sum_of(s, s->exit_reason);
-    if (sum)
-        machine_exit_over(s, sum);
-    else
-        s->exits_unsummed++;
-    s->exit_reason = VT_EXIT_REASONS;
+    if (s->exit_reason < VT_EXIT_REASONS)
+        machine_exit_over(s, exit_sum_of(s, s->exit_reason));
 }
 
 static __always_inline int entry_edge(void)
@@ -1039,8 +1040,6 @@ static __always_inline int exit_edge(void)
     if (!s->exit_due)
         mode_edge(s, bpf_ktime_get_ns(), VT_GUEST, VT_RUN, VT_KVM);
     machine_exit(s, exit_reason_of(s->vcpu));
-    s->exits++;
-    s->open.exits++;
     machine_unlock(s);
     return 0;
 }
@@ -1088,6 +1087,72 @@ int BPF_PROG(on_kvm_vcpu_wakeup, __u64 halted_ns)
     machine_halt_over(s, bpf_ktime_get_ns(), halted_ns, &info);
     machine_unlock(s);
     return 0;
+}
+
+/* ---- what the guest accessed; arguments as in include/trace/events/kvm.h and arch/x86/kvm/trace.h ---- */
+
+/* The first access to an address: there is room for so many, and none is dropped in silence. */
+static __always_inline void first_access(struct vt_slot *s, const struct vt_address_key *key, __u32 kind)
+{
+    __u64 one = 1;
+
+    machine_lock(s);
+    if (s->addresses[kind] < VT_SLOT_ADDRESSES && !bpf_map_update_elem(&addresses, key, &one, BPF_NOEXIST))
+        s->addresses[kind]++;
+    else
+        s->addresses_unsummed++;
+    machine_unlock(s);
+}
+
+static __always_inline int count_access(__u32 kind, __u64 address, bool is_write)
+{
+    struct vt_slot *s = current_slot();
+    struct vt_address_key key = {};
+    __u64 *count;
+
+    if (!s || s->kind != VT_SLOT_VCPU)
+        return 0;
+    key.slot = s->index;
+    key.generation = s->generation;
+    key.address = address;
+    key.kind = kind;
+    key.is_write = is_write;
+    count = bpf_map_lookup_elem(&addresses, &key);
+    if (count)
+        (*count)++;
+    else
+        first_access(s, &key, kind);
+    return 0;
+}
+
+/* One for each that KVM serves or hands on: a string instruction's elements come `count` at a time. */
+SEC("tp_btf/kvm_pio")
+int BPF_PROG(on_kvm_pio, unsigned int is_out, unsigned int port)
+{
+    return count_access(VT_ACCESS_PORT, port, is_out);
+}
+
+/* A read that the monitor serves is told twice: UNSATISFIED when it is handed on, READ when it has its value.
+ */
+enum { MMIO_READ_UNSATISFIED, MMIO_READ, MMIO_WRITE }; /* KVM_TRACE_MMIO_…, include/trace/events/kvm.h */
+
+SEC("tp_btf/kvm_mmio")
+int BPF_PROG(on_kvm_mmio, int type, int len, __u64 gpa)
+{
+    return type == MMIO_READ_UNSATISFIED ? 0 : count_access(VT_ACCESS_MMIO, gpa, type == MMIO_WRITE);
+}
+
+/* A write to an ioeventfd that needs no decoding (VMX): there is no kvm_mmio of it. */
+SEC("tp_btf/kvm_fast_mmio")
+int BPF_PROG(on_kvm_fast_mmio, __u64 gpa)
+{
+    return count_access(VT_ACCESS_MMIO, gpa, true);
+}
+
+SEC("tp_btf/kvm_msr")
+int BPF_PROG(on_kvm_msr, unsigned int is_write, __u32 msr)
+{
+    return count_access(VT_ACCESS_MSR, msr, is_write);
 }
 
 /* ---- host interrupts in a vCPU's stretch on CPU ---- */

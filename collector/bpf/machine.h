@@ -496,9 +496,16 @@ MACHINE void machine_halt_over(struct vt_slot *s, vt_u64 now, vt_u64 halted_ns,
 
 /* ---- exits by reason ---- */
 
-/* After the edge into KVM was charged, or at the event that follows a late exit. */
+/*
+ * After the edge into KVM was charged, or at the event that follows a late exit.
+ * All exits are those summed, those unsummed, and the one under way.
+ */
 MACHINE void machine_exit(struct vt_slot *s, vt_u32 reason)
 {
+    s->exits++;
+    s->open.exits++;
+    if (s->exit_reason < VT_EXIT_REASONS) /* the entry that ended the one before was missed */
+        s->exits_unsummed++;
     s->exit_reason = reason;
     if (s->exit_due) { /* the exit itself was earlier */
         s->exit_due = 0;
@@ -521,8 +528,8 @@ MACHINE vt_u32 machine_log2(vt_u64 v)
     return n;
 }
 
-/* After the edge into the guest was charged: the exit is over, and sum is that of its reason. */
-MACHINE void machine_exit_over(struct vt_slot *s, struct vt_exit_sum *sum)
+/* Its time into the sum of its reason. */
+MACHINE void machine_sum_exit(struct vt_slot *s, struct vt_exit_sum *sum)
 {
     /* polling known only afterwards leaves the KVM integral again */
     vt_u64 kernel = s->ns[VT_KVM] > s->exit_kvm_ns ? s->ns[VT_KVM] - s->exit_kvm_ns : 0;
@@ -538,6 +545,17 @@ MACHINE void machine_exit_over(struct vt_slot *s, struct vt_exit_sum *sum)
     machine_check_again(bucket);
     if (bucket < VT_EXIT_BUCKETS)
         sum->log2[bucket]++;
+}
+
+/* After the edge into the guest was charged: the exit under way is over; sum is that of its reason, 0: no
+ * room. */
+MACHINE void machine_exit_over(struct vt_slot *s, struct vt_exit_sum *sum)
+{
+    if (sum)
+        machine_sum_exit(s, sum);
+    else
+        s->exits_unsummed++;
+    s->exit_reason = VT_EXIT_REASONS;
 }
 
 #endif

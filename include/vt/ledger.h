@@ -203,6 +203,22 @@ struct vt_exit_sum {
     vt_u32 log2[VT_EXIT_BUCKETS];
 };
 
+/*
+ * What a guest accessed that KVM or its monitor had to serve, counted by vCPU,
+ * kind, address and direction; only if asked for.  A port by its number, MMIO by
+ * the exact guest-physical address, an MSR by its index.
+ */
+enum vt_access { VT_ACCESS_PORT, VT_ACCESS_MMIO, VT_ACCESS_MSR, VT_NR_ACCESSES };
+#define VT_MAX_ADDRESSES  16384 /* over all slots */
+#define VT_SLOT_ADDRESSES 512   /* of one kind in one slot: no guest takes the room of all */
+
+struct vt_address_key {
+    vt_u32 slot, generation;
+    vt_u64 address;
+    vt_u32 kind; /* enum vt_access */
+    vt_u32 is_write;
+};
+
 /* Scheduling half of the state; the mode half is an enum vt_state value. */
 enum vt_sched { VT_SCHED_SEED, VT_SCHED_ON_CPU, VT_SCHED_WAITING, VT_SCHED_OFF, VT_SCHED_GONE };
 
@@ -243,9 +259,9 @@ struct vt_slot {
     vt_u64 run_delay;             /* sched_info.run_delay at the last switch-out */
     vt_u64 skew;                  /* host ns - sched_info's clock, at the last switch-out; modulo 2^64 */
     vt_u32 skew_known;
-    vt_u32 waits_on; /* 1 + the CPU on whose run queue it is counted as waiting, 0: on none */
-    vt_u32 kind;     /* enum vt_slot_kind */
-    vt_u32 pad_;
+    vt_u32 waits_on;           /* 1 + the CPU on whose run queue it is counted as waiting, 0: on none */
+    vt_u32 kind;               /* enum vt_slot_kind */
+    vt_u32 index;              /* its own, in the array of slots */
     vt_u64 quota_rq, quota_ns; /* of a THROTTLED wait: its cfs_rq, and how long that was throttled before */
 
     vt_u32 irq_mode; /* mode that the interrupt under way interrupted */
@@ -257,7 +273,9 @@ struct vt_slot {
     struct vt_slice open;              /* the slice under way */
     vt_u64 exit_kvm_ns, exit_vmm_ns;   /* ns[] of KVM and VMM at the exit under way */
     vt_u32 exit_reason;                /* of the exit under way; VT_EXIT_REASONS: none */
-    vt_u32 exits_unsummed;             /* no room was left for their reason */
+    vt_u32 addresses[VT_NR_ACCESSES];  /* how many different ones of each kind are counted */
+    vt_u64 exits_unsummed;             /* no room was left for their reason, or their end was not seen */
+    vt_u64 addresses_unsummed;         /* accesses whose address found no room */
     vt_u16 exit_sums[VT_EXIT_REASONS]; /* 1 + index of the sum of each reason, 0: none yet; kept for the next
                                           life */
 };
@@ -273,6 +291,7 @@ enum vt_lost_reason {
     VT_NR_LOST_REASONS
 };
 
+_Static_assert(sizeof(struct vt_address_key) == 24, "no holes: it is hashed");
 _Static_assert(VT_MAX_EXIT_SUMS < 65536, "exit_sums[] holds 16 bits");
 
 #endif

@@ -110,11 +110,26 @@ struct vt_vcpu_move {
 struct vt_exit_row {
     int64_t vcpu;
     host_ns at;
-    uint32_t reason; /* see ledger.h; what it means depends on vt_host.exit_isa */
+    uint32_t reason; /* see ledger.h; what it means depends on vt_host.exit_isa. Or VT_EXIT_UNSUMMED. */
     uint64_t count;
     uint64_t kernel_ns, user_ns;
     uint32_t log2[VT_EXIT_BUCKETS];
 };
+
+/** In place of a reason: exits that are in no sum. Their time is not known: 0 and no bucket. */
+#define VT_EXIT_UNSUMMED VT_EXIT_REASONS
+
+/** Accesses of one vCPU to one address, cumulated since it was born. */
+struct vt_exit_address {
+    int64_t vcpu;
+    host_ns at;
+    uint32_t kind; /* enum vt_access, or VT_ACCESS_UNSUMMED */
+    bool is_write;
+    uint64_t address;
+    uint64_t count;
+};
+/** In place of a kind: accesses whose address found no room; address and direction are 0. */
+#define VT_ACCESS_UNSUMMED VT_NR_ACCESSES
 
 /** A thread that helps a VM and is no vCPU. */
 struct vt_helper {
@@ -155,6 +170,7 @@ struct vt_host {
     bool has_entry_exit; /* kvm_entry and kvm_exit were seen to fire */
     bool ledger_only;    /* recorded without slices (record --mode ledger) */
     uint32_t probes_off; /* bit per enum vt_probe_class that is not attached */
+    bool exit_addresses; /* what exits accessed is counted (record --exit-addresses) */
     uint32_t exit_isa;   /* enum vt_exit_isa: whose numbers the exits' reasons are */
     char kernel[64], hostname[64], cpu[64], clocksource[32], hypervisor[32];
     char only[VT_VM_NAME_LEN]; /* the VM to be shown, by name or pid; empty: all. All are recorded. */
@@ -172,6 +188,7 @@ enum vt_probe_class {
     VT_PROBE_ENTRY_EXIT, /* kvm_entry, kvm_exit */
     VT_PROBE_HALT,       /* kvm_vcpu_wakeup */
     VT_PROBE_IRQ,        /* irq_handler, softirq, irq_vectors: begin and end */
+    VT_PROBE_ADDRESSES,  /* kvm_pio, kvm_mmio, kvm_fast_mmio, kvm_msr: only if asked for */
     VT_NR_PROBE_CLASSES
 };
 

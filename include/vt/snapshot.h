@@ -62,9 +62,17 @@ struct vt_counter_set {
     double nominal_khz;
 };
 
+/** Accesses to one address that KVM or the monitor had to serve; between two readings, as exits by reason. */
+struct vt_address_figure {
+    enum vt_access kind;
+    bool is_write;
+    uint64_t address;
+    uint64_t count;
+};
+
 /** Exits for one reason, between two readings of the kernel's sums: the last before the window's edges. */
 struct vt_exit_figure {
-    uint32_t reason;
+    uint32_t reason;  /* VT_EXIT_UNSUMMED: their time is not known */
     const char *name; /* static; NULL: the number has none */
     uint64_t count, kernel_ns, user_ns;
     uint64_t log2[VT_EXIT_BUCKETS]; /* exits by kernel_ns: 2^i and up */
@@ -126,6 +134,9 @@ struct vt_vcpu_figures {
     struct vt_counter_set counters;
     size_t nr_exits; /* by kernel and user time, the most first */
     struct vt_exit_figure *exits_by;
+    size_t nr_addresses; /* by count, the most first; none if host.exit_addresses is false */
+    struct vt_address_figure *addresses;
+    uint64_t addresses_unsummed; /* accesses whose address found no room */
 };
 
 /** What the guest believed between two marks, and what was true. */

@@ -184,6 +184,8 @@ static const char *const svm[VT_EXIT_REASONS] = {
 
 const char *vt_exit_name(uint32_t isa, uint32_t reason)
 {
+    if (reason == VT_EXIT_UNSUMMED)
+        return "unsummed";
     if (reason >= VT_EXIT_REASONS)
         return NULL;
     return isa == VT_ISA_VMX ? vmx[reason] : isa == VT_ISA_SVM ? svm[reason] : NULL;

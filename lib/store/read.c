@@ -37,6 +37,8 @@ static bool is_wanted(const struct vt_store_reader *reader, enum vt_table table)
         return reader->move;
     case VT_TABLE_EXITS:
         return reader->exits;
+    case VT_TABLE_EXIT_ADDRESS:
+        return reader->exit_address;
     case VT_TABLE_HELPER:
         return reader->helper;
     case VT_TABLE_HELPER_TIME:
@@ -82,6 +84,8 @@ static int deliver(const struct vt_store_reader *reader, enum vt_table table, co
         return reader->move(context, &row->move);
     case VT_TABLE_EXITS:
         return reader->exits(context, &row->exits);
+    case VT_TABLE_EXIT_ADDRESS:
+        return reader->exit_address(context, &row->exit_address);
     case VT_TABLE_HELPER:
         return reader->helper(context, &row->helper);
     case VT_TABLE_HELPER_TIME:
@@ -317,6 +321,8 @@ static int walk_all(struct walk *walk)
         r = walk_table(walk, VT_TABLE_MOVE, "id", "id", &at->move);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_EXITS, "id", "id", &at->exits);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_EXIT_ADDRESS, "id", "id", &at->exit_address);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_HELPER, "id", "id", &at->helper);
     if (r == 0)

@@ -130,11 +130,21 @@ static const struct field exits_fields[] = {
     { .kind = KIND_AUTO, .repeat = 1 },
     AT(struct vt_exit_row, vcpu, KIND_KEY),
     AT(struct vt_exit_row, at, KIND_COUNT),
-    U32(struct vt_exit_row, reason, VT_EXIT_REASONS - 1),
+    U32(struct vt_exit_row, reason, VT_EXIT_UNSUMMED),
     AT(struct vt_exit_row, count, KIND_COUNT),
     AT(struct vt_exit_row, kernel_ns, KIND_COUNT),
     AT(struct vt_exit_row, user_ns, KIND_COUNT),
     ARRAY(struct vt_exit_row, log2, KIND_U32, UINT32_MAX),
+};
+
+static const struct field exit_address_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_exit_address, vcpu, KIND_KEY),
+    AT(struct vt_exit_address, at, KIND_COUNT),
+    U32(struct vt_exit_address, kind, VT_ACCESS_UNSUMMED),
+    AT(struct vt_exit_address, is_write, KIND_BOOL),
+    AT(struct vt_exit_address, address, KIND_BITS),
+    AT(struct vt_exit_address, count, KIND_COUNT),
 };
 
 static const struct field helper_fields[] = {
@@ -262,6 +272,7 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_OCCUPANCY] = TABLE("occupancy", "INSERT", occupancy_fields),
     [VT_TABLE_MOVE] = TABLE("move", "INSERT", move_fields),
     [VT_TABLE_EXITS] = TABLE("exits", "INSERT", exits_fields),
+    [VT_TABLE_EXIT_ADDRESS] = TABLE("exit_address", "INSERT", exit_address_fields),
     [VT_TABLE_HELPER] = TABLE("helper", "INSERT", helper_fields),
     [VT_TABLE_HELPER_TIME] = TABLE("helper_time", "INSERT", helper_time_fields),
     [VT_TABLE_HELLO] = TABLE("hello", "INSERT", hello_fields),
@@ -287,6 +298,7 @@ static const struct {
     { "has_entry_exit", AT(struct vt_host, has_entry_exit, KIND_BOOL) },
     { "ledger_only", AT(struct vt_host, ledger_only, KIND_BOOL) },
     { "probes_off", U32(struct vt_host, probes_off, UINT32_MAX) },
+    { "exit_addresses", AT(struct vt_host, exit_addresses, KIND_BOOL) },
     { "exit_isa", U32(struct vt_host, exit_isa, VT_NR_ISAS - 1) },
     { "kernel", STRING(struct vt_host, kernel, KIND_TEXT) },
     { "hostname", STRING(struct vt_host, hostname, KIND_TEXT) },

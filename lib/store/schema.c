@@ -33,6 +33,10 @@ static const struct {
     { "desync", VT_DESYNC_OUT_GUEST, "out_guest", "switched out in guest mode: an exit was missed" },
     { "desync", VT_DESYNC_MODE, "mode", "entry, exit or KVM_RUN edge in the wrong mode" },
     { "desync", VT_DESYNC_BACKWARDS, "backwards", "the host's clock went backwards between two edges" },
+    { "access", VT_ACCESS_PORT, "port", "I/O port" },
+    { "access", VT_ACCESS_MMIO, "MMIO", "guest-physical address without memory behind it" },
+    { "access", VT_ACCESS_MSR, "MSR", "model-specific register" },
+    { "access", VT_ACCESS_UNSUMMED, "unsummed", "accesses whose address found no room" },
     { "side", VT_SIDE_BOTH, "both", "guest and host are not told apart" },
     { "side", VT_SIDE_GUEST, "guest", "counted in guest mode" },
     { "side", VT_SIDE_HOST, "host", "counted in the kernel and the monitor" },
@@ -85,7 +89,7 @@ static int insert_codes(struct vt_store *store, struct vt_err *err)
         r = insert_code(store, stmt, "counter", i, vt_counters[i].name, vt_counters[i].meaning, err);
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]) && r == 0; i++)
         r = insert_code(store, stmt, codes[i].kind, codes[i].value, codes[i].name, codes[i].meaning, err);
-    for (int i = 0; i < VT_EXIT_REASONS && r == 0; i++)
+    for (int i = 0; i <= VT_EXIT_UNSUMMED && r == 0; i++)
         r = insert_exit_codes(store, stmt, i, err);
     sqlite3_finalize(stmt);
     return r;

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A vtime recording, schema version 2. docs/SCHEMA.md explains it.
+-- A vtime recording, schema version 3. docs/SCHEMA.md explains it.
 -- Times: _ns at host times is CLOCK_MONOTONIC of the host; durations end in
 -- _ns too. The first column of a table grows with every new row: a reader
 -- that remembers the greatest one it saw asks for what is new.
@@ -152,6 +152,18 @@ CREATE TABLE exits (
   log2_29    INTEGER NOT NULL,
   log2_30    INTEGER NOT NULL,
   log2_31    INTEGER NOT NULL
+) STRICT;
+
+-- What a vCPU accessed that KVM or its monitor had to serve, cumulated since
+-- born_ns: written when it grew. Only with record --exit-addresses.
+CREATE TABLE exit_address (
+  id       INTEGER PRIMARY KEY,
+  vcpu     INTEGER NOT NULL REFERENCES vcpu (id),
+  at_ns    INTEGER NOT NULL,
+  kind     INTEGER NOT NULL, -- code 'access'
+  is_write INTEGER NOT NULL,
+  address  INTEGER NOT NULL, -- port; MMIO: the exact guest-physical address; index of the MSR
+  count    INTEGER NOT NULL
 ) STRICT;
 
 -- A thread that helps a VM and is no vCPU: of its process, or a vhost worker.

@@ -395,6 +395,11 @@ int vt_store_put_exits(struct vt_store *store, const struct vt_exit_row *row, st
     return put_row(store, VT_TABLE_EXITS, row, err);
 }
 
+int vt_store_put_exit_address(struct vt_store *store, const struct vt_exit_address *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_EXIT_ADDRESS, row, err);
+}
+
 int vt_store_put_helper(struct vt_store *store, const struct vt_helper *row, struct vt_err *err)
 {
     return put_row(store, VT_TABLE_HELPER, row, err);

@@ -219,6 +219,31 @@ bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, s
     return true;
 }
 
+bool vt_probes_addresses_on(const struct vt_probes *p)
+{
+    (void)p;
+    return false;
+}
+
+int vt_probes_addresses(struct vt_probes *p, const struct vt_address **ret, struct vt_err *err)
+{
+    (void)p;
+    (void)ret;
+    (void)err;
+    return 0;
+}
+
+void vt_probes_forget_address(const struct vt_probes *p, const struct vt_address_key *key)
+{
+    (void)p;
+    (void)key;
+}
+
+int vt_address_order(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct vt_address_key));
+}
+
 void vt_probes_tell_occupants(const struct vt_probes *p)
 {
     (void)p;

@@ -8,10 +8,13 @@
  *                   writes to FILE until that has kept it from running for 20 ms, or often
  *   oddvmm helper   beside a vCPU a thread works, and tells what schedstat has of it:
  *                   "run delay", once at its beginning and once at its end
+ *   oddvmm ports    the guest writes once to each of all 65536 ports
+ *   oddvmm reads    it reads port 0x80 and address 0x3000, 1000 times each
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,10 +34,9 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* A VM of one vCPU in real mode: out %al, $0x80 for ever. Returns the vCPU's descriptor. */
-static int make_vcpu(int kvm)
+/* A VM of one vCPU in real mode that runs n bytes of code. Returns the vCPU's descriptor. */
+static int make_vcpu_with(int kvm, const unsigned char *code, size_t n)
 {
-    static const unsigned char code[] = { 0xe6, 0x80, 0xeb, 0xfc };
     int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = -1;
     void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     struct kvm_userspace_memory_region region = {
@@ -47,7 +49,7 @@ static int make_vcpu(int kvm)
 
     if (vm < 0 || page == MAP_FAILED)
         goto fail;
-    memcpy(page, code, sizeof(code));
+    memcpy(page, code, n);
     if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) || (vcpu = ioctl(vm, KVM_CREATE_VCPU, 0)) < 0 ||
         ioctl(vcpu, KVM_GET_SREGS, &sregs))
         goto fail;
@@ -60,6 +62,36 @@ fail:
     perror("oddvmm");
     exit(1);
 }
+
+/* out %al, $0x80 for ever */
+static int make_vcpu(int kvm)
+{
+    static const unsigned char code[] = { 0xe6, 0x80, 0xeb, 0xfc };
+
+    return make_vcpu_with(kvm, code, sizeof(code));
+}
+
+/* Runs n bytes of code whose ports and addresses are all the monitor's, to its HLT: false if it ends
+ * otherwise.
+ */
+static bool run_to_halt(int kvm, const unsigned char *code, size_t n)
+{
+    const int vcpu = make_vcpu_with(kvm, code, n), size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    const struct kvm_run *run =
+        size > 0 ? mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, vcpu, 0) : MAP_FAILED;
+
+    if (run == MAP_FAILED)
+        return false;
+    while (ioctl(vcpu, KVM_RUN, 0) == 0)
+        if (run->exit_reason != KVM_EXIT_IO && run->exit_reason != KVM_EXIT_MMIO)
+            return run->exit_reason == KVM_EXIT_HLT;
+    return false;
+}
+
+/* xor %dx, %dx; 1: out %al, (%dx); inc %dx; jnz 1b; hlt */
+static const unsigned char all_ports[] = { 0x31, 0xd2, 0xee, 0x42, 0x75, 0xfc, 0xf4 };
+/* mov $1000, %cx; 1: in $0x80, %al; mov 0x3000, %al; loop 1b; hlt */
+static const unsigned char reads[] = { 0xb9, 0xe8, 0x03, 0xe4, 0x80, 0xa0, 0x00, 0x30, 0xe2, 0xf9, 0xf4 };
 
 static void run_for(int vcpu, double seconds)
 {
@@ -161,8 +193,12 @@ int main(int argc, char **argv)
         for (int n = atoi(argv[2]); n > 0; n--)
             if (ioctl(a, KVM_RUN, 0) || ioctl(b, KVM_RUN, 0))
                 return 1;
+    } else if (argc == 2 && strcmp(argv[1], "ports") == 0) {
+        return !run_to_halt(kvm, all_ports, sizeof(all_ports));
+    } else if (argc == 2 && strcmp(argv[1], "reads") == 0) {
+        return !run_to_halt(kvm, reads, sizeof(reads));
     } else {
-        fputs("usage: oddvmm seq | back | alt N | wait FILE | helper\n", stderr);
+        fputs("usage: oddvmm seq | back | alt N | wait FILE | helper | ports | reads\n", stderr);
         return 2;
     }
     return 0;

@@ -55,6 +55,7 @@ struct life {
     struct exits exits[REASONS];
     unsigned reason; /* of the exit under way, REASONS: none */
     uint64_t exit_kvm_ns, exit_vmm_ns;
+    uint64_t exits_told;
     /* the kernel's own account, on a clock of its own; not kept in every life */
     bool has_info;
     uint64_t info_offset, queued_at;
@@ -73,6 +74,7 @@ struct world {
     struct vt_exit_sum sums[REASONS]; /* kept from life to life, as the kernel's are */
     uint32_t generation;
     bool busy_interrupts; /* in the lives to come */
+    unsigned no_room;     /* bit per reason: in them its exits find no sum */
 };
 
 static uint64_t dice(struct life *l, uint64_t sides)
@@ -254,8 +256,8 @@ static void entry(struct world *w)
     if (told(l, EV_ENTRY)) {
         machine_mode(&l->slot, l->now, VT_KVM, VT_RUN, VT_GUEST, &l->info);
         if (l->slot.exit_reason < REASONS)
-            machine_exit_over(&l->slot, &w->sums[l->slot.exit_reason]);
-        l->slot.exit_reason = VT_EXIT_REASONS;
+            machine_exit_over(&l->slot,
+                              w->no_room & 1u << l->slot.exit_reason ? NULL : &w->sums[l->slot.exit_reason]);
     }
     if (l->reason < REASONS)
         note_exit(l);
@@ -292,6 +294,7 @@ static void guest_exit(struct life *l)
         if (!l->slot.exit_due)
             machine_mode(&l->slot, l->now, VT_GUEST, VT_RUN, VT_KVM, &l->info);
         machine_exit(&l->slot, l->reason = (unsigned)dice(l, REASONS));
+        l->exits_told++;
     }
     set_mode(l, VT_KVM);
 }
@@ -471,6 +474,45 @@ static void integrals_slices_and_truth_agree_to_the_nanosecond(void **state)
     assert_true(exits > 100000 && interrupts > 100000 && in_polls > 10000);
 }
 
+/* Those in the sums of this life; none may be where there was no room. */
+static uint64_t summed_exits(const struct world *w)
+{
+    uint64_t n = 0;
+
+    for (unsigned r = 0; r < REASONS; r++) {
+        const struct vt_exit_sum *sum = &w->sums[r];
+        if (sum->generation != w->life.slot.generation)
+            continue;
+        assert_false(w->no_room & 1u << r);
+        n += sum->count;
+    }
+    return n;
+}
+
+/* Whether there is room or not, and though entries or exits are missed: none is nowhere, none is twice. */
+static void exits_are_summed_or_unsummed_or_under_way(void **state)
+{
+    struct world *w = *state;
+    static const unsigned withheld[] = { 0, 1u << EV_ENTRY, 1u << EV_EXIT, 1u << EV_SWITCH_IN };
+    uint64_t no_room = 0, no_entry = 0, summed = 0;
+
+    for (uint64_t seed = 1; seed <= 20000; seed++)
+        for (size_t i = 0; i < sizeof(withheld) / sizeof(*withheld); i++) {
+            w->no_room = (unsigned)seed % (1u << REASONS);
+            const struct life *l = live(w, seed, withheld[i], 3);
+            const uint64_t under_way = l->slot.exit_reason < VT_EXIT_REASONS, sums = summed_exits(w);
+            assert_int_equal(l->slot.exits, l->exits_told);
+            assert_int_equal(sums + l->slot.exits_unsummed + under_way, l->slot.exits);
+            summed += sums;
+            if (!withheld[i] && w->no_room)
+                no_room += l->slot.exits_unsummed;
+            if (withheld[i] == 1u << EV_ENTRY && !w->no_room)
+                no_entry += l->slot.exits_unsummed;
+        }
+    w->no_room = 0;
+    assert_true(summed > 10000 && no_room > 10000 && no_entry > 100);
+}
+
 /* More interrupts in a poll than a slot remembers: only the split of that poll suffers, by no more than they
  * took. */
 static void of_many_interrupts_in_a_poll_the_oldest_may_pass_for_polling(void **state)
@@ -605,6 +647,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integrals_slices_and_truth_agree_to_the_nanosecond),
+        cmocka_unit_test(exits_are_summed_or_unsummed_or_under_way),
         cmocka_unit_test(of_many_interrupts_in_a_poll_the_oldest_may_pass_for_polling),
         cmocka_unit_test(a_withheld_class_never_passes_in_silence),
         cmocka_unit_test(a_missed_switch_or_wakeup_is_repaired_and_marked),

@@ -32,7 +32,7 @@ status() { jq -r --arg n "$2" '.checks[] | select(.name == $n).status' "$result/
 
 @test "all that a KVM host offers is found" {
   [ "$(cat "$result/out/all.code")" -eq 0 ]
-  for name in ledger 'probe kvm-run' 'probe entry-exit' 'probe halt' 'halted vCPUs' quota fentry /dev/kvm \
+  for name in ledger 'probe kvm-run' 'probe entry-exit' 'probe halt' 'probe addresses' 'halted vCPUs' quota fentry /dev/kvm \
     'KVM back end' 'guest TSC' 'KVM statistics' 'KVM debugfs' 'cgroup cpu' 'host clock'; do
     echo "$name: $(status all "$name")"
     [ "$(status all "$name")" = ok ]

@@ -410,6 +410,10 @@ static const struct {
     { "kvm_entry", 1, 1 },
     { "kvm_exit", 1, 1 },
     { "kvm_vcpu_wakeup", 2, 0 },
+    { "kvm_pio", 5, 1 << 4 },  /* is_out, port, size, count, data */
+    { "kvm_mmio", 4, 1 << 3 }, /* type, length, address, data */
+    { "kvm_fast_mmio", 1, 0 }, /* address */
+    { "kvm_msr", 4, 0 },       /* is_write, msr, data, exception */
 };
 
 static const struct btf_type *proto_of(const struct btf *btf, const char *tracepoint)

@@ -3,6 +3,7 @@
  * The correlator against readable text traces (tests/traces/, format in its
  * README): each trace is a recording, windows of it, and what must be shown.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -158,8 +159,9 @@ static int add_checkpoint(struct vt_correlator *c, struct line *l)
 
 static int add_host(struct vt_correlator *c, struct line *l)
 {
-    static const char *const classes[VT_NR_PROBE_CLASSES] = { "switch",  "wakeup",     "migrate", "exit",
-                                                              "kvm-run", "entry-exit", "halt",    "irq" };
+    static const char *const classes[VT_NR_PROBE_CLASSES] = { "switch", "wakeup",  "migrate",
+                                                              "exit",   "kvm-run", "entry-exit",
+                                                              "halt",   "irq",     "addresses" };
     struct vt_host host = { .begin = { number(l, "begin") }, .end = { number(l, "end") }, .nr_cpus = 2 };
     const char *off = text(l, "off"), *only = text(l, "only");
     if (only)
@@ -808,6 +810,124 @@ static void the_dead_are_forgotten_and_the_living_are_not(void **state)
     vt_correlator_free(c);
 }
 
+/* ---- exits and what they accessed ---- */
+
+/* One vCPU in the window 1000 to 10000. */
+static struct vt_correlator *one_vcpu(void)
+{
+    const struct vt_host host = { .begin = { 1000 }, .end = { 10000 }, .exit_addresses = true };
+    const struct vt_vm vm = { .id = 1, .name = "guest" };
+    const struct vt_vcpu vcpu = { .id = 1, .vm = 1, .born = { 500 } };
+    struct vt_correlator *c = vt_correlator_new();
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    vt_correlator_vcpu(c, &vcpu);
+    return c;
+}
+
+static void tell_address(struct vt_correlator *c, uint64_t at, uint32_t kind, uint64_t address, bool is_write,
+                         uint64_t count)
+{
+    const struct vt_exit_address row = { 1, { at }, kind, is_write, address, count };
+    assert_int_equal(vt_correlator_exit_address(c, &row), 0);
+}
+
+static void tell_exits(struct vt_correlator *c, uint64_t at, uint32_t reason, uint64_t count)
+{
+    struct vt_exit_row row = { .vcpu = 1, .at = { at }, .reason = reason, .count = count };
+    row.kernel_ns = reason == VT_EXIT_UNSUMMED ? 0 : 10 * count;
+    assert_int_equal(vt_correlator_exits(c, &row), 0);
+}
+
+/* The address and the reason say the same: only the window decides. */
+static void tell_all(struct vt_correlator *c)
+{
+    tell_address(c, 1000, VT_ACCESS_PORT, 0x80, true, 100); /* before the recording */
+    tell_address(c, 1000, VT_ACCESS_UNSUMMED, 0, false, 7);
+    tell_address(c, 3000, VT_ACCESS_PORT, 0x80, true, 130);
+    tell_address(c, 3000, VT_ACCESS_MSR, 0x80, true, 3);
+    tell_address(c, 3000, VT_ACCESS_PORT, 0x80, false, 4);
+    tell_address(c, 6000, VT_ACCESS_MMIO, 0xfee000b0, true, 900);
+    tell_address(c, 6000, VT_ACCESS_PORT, 0x80, true, 135);
+    tell_address(c, 9000, VT_ACCESS_UNSUMMED, 0, false, 18);
+    tell_address(c, 9000, VT_ACCESS_MMIO, 0xfee000b0, true, 901);
+    tell_exits(c, 1000, 10, 50);
+    tell_exits(c, 1000, VT_EXIT_UNSUMMED, 2);
+    tell_exits(c, 9000, 10, 80);
+    tell_exits(c, 9000, VT_EXIT_UNSUMMED, 12);
+}
+
+static const struct vt_address_figure *find_address(const struct vt_vcpu_figures *f, uint32_t kind,
+                                                    uint64_t address, bool is_write)
+{
+    for (size_t i = 0; i < f->nr_addresses; i++)
+        if (f->addresses[i].kind == kind && f->addresses[i].address == address &&
+            f->addresses[i].is_write == is_write)
+            return &f->addresses[i];
+    return NULL;
+}
+
+static void addresses_grow_within_the_window_and_none_is_dropped(void **state)
+{
+    struct vt_correlator *c = one_vcpu();
+    const struct vt_exit_address bad = { .vcpu = 1, .kind = VT_ACCESS_UNSUMMED + 1 };
+    (void)state;
+    tell_all(c);
+    assert_int_equal(vt_correlator_exit_address(c, &bad), -EUCLEAN);
+    struct vt_snapshot *s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    const struct vt_vcpu_figures *f = &s->guests[0].vcpus[0];
+    assert_int_equal(f->nr_addresses, 4);
+    assert_int_equal(f->addresses[0].address, 0xfee000b0); /* the busiest first */
+    assert_int_equal(f->addresses[0].count, 901);
+    assert_int_equal(find_address(f, VT_ACCESS_PORT, 0x80, true)->count, 35);
+    assert_int_equal(find_address(f, VT_ACCESS_PORT, 0x80, false)->count, 4);
+    assert_int_equal(find_address(f, VT_ACCESS_MSR, 0x80, true)->count, 3);
+    assert_int_equal(f->addresses_unsummed, 11);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
+static void what_is_forgotten_changes_no_later_count(void **state)
+{
+    const struct vt_window late = { { 5000 }, { 10000 } };
+    (void)state;
+    for (int forget = 0; forget < 2; forget++) {
+        struct vt_correlator *c = one_vcpu();
+        tell_all(c);
+        const size_t all = c->lives[0].nr_addresses;
+        if (forget)
+            vt_correlator_forget(c, late.from);
+        assert_int_equal(c->lives[0].nr_addresses, forget ? all - 1 : all);
+        struct vt_snapshot *s = vt_correlate(c, &late, NULL);
+        assert_non_null(s);
+        const struct vt_vcpu_figures *f = &s->guests[0].vcpus[0];
+        assert_int_equal(f->nr_addresses, 2);
+        assert_int_equal(find_address(f, VT_ACCESS_PORT, 0x80, true)->count, 5);
+        assert_int_equal(find_address(f, VT_ACCESS_MMIO, 0xfee000b0, true)->count, 901);
+        assert_int_equal(f->addresses_unsummed, 11);
+        vt_snapshot_free(s);
+        vt_correlator_free(c);
+    }
+}
+
+static void exits_without_a_sum_are_told_beside_the_others(void **state)
+{
+    struct vt_correlator *c = one_vcpu();
+    (void)state;
+    tell_all(c);
+    struct vt_snapshot *s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    const struct vt_vcpu_figures *f = &s->guests[0].vcpus[0];
+    assert_int_equal(f->nr_exits, 2);
+    assert_int_equal(f->exits_by[0].count, 30);
+    assert_int_equal(f->exits_by[1].reason, VT_EXIT_UNSUMMED);
+    assert_string_equal(f->exits_by[1].name, "unsummed");
+    assert_int_equal(f->exits_by[1].count, 10);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
 static void an_empty_recording_tells_nothing_and_says_so(void **state)
 {
     struct vt_correlator *c = vt_correlator_new();
@@ -827,6 +947,9 @@ int main(void)
         cmocka_unit_test(a_long_window_is_swept_in_parts_without_a_seam),
         cmocka_unit_test(a_flood_of_records_is_thinned),
         cmocka_unit_test(the_dead_are_forgotten_and_the_living_are_not),
+        cmocka_unit_test(addresses_grow_within_the_window_and_none_is_dropped),
+        cmocka_unit_test(what_is_forgotten_changes_no_later_count),
+        cmocka_unit_test(exits_without_a_sum_are_told_beside_the_others),
         cmocka_unit_test(an_empty_recording_tells_nothing_and_says_so),
     };
     int failed = run_traces();

@@ -218,6 +218,8 @@ static void json_has_every_key_of_the_schema(void **state)
         "guests.0.vcpus.0.states.RUN.accuracy",
         "guests.0.vcpus.0.states.LOST.bound_ns",
         "guests.0.vcpus.0.exits",
+        "guests.0.vcpus.0.addresses",
+        "guests.0.vcpus.0.addresses_unsummed",
         "blame.0.victim",
         "blame.0.culprit",
         "blame.0.kind",
@@ -609,6 +611,67 @@ static void windows_are_parsed_to_the_nanosecond(void **state)
             fail_msg("accepted: %s", bad[i]);
 }
 
+/* Two vCPUs and twelve ports: ten are named, and the rows add up to all accesses. */
+static void the_busiest_addresses_are_told_and_none_is_dropped(void **state)
+{
+    struct made *m = *state;
+    struct vt_vcpu_figures both[2];
+    struct vt_address_figure of[2][12] = { 0 };
+    add_vcpu(m, both);
+    for (size_t v = 0; v < 2; v++) {
+        for (uint32_t i = 0; i < 12; i++)
+            of[v][i] = (struct vt_address_figure){ VT_ACCESS_PORT, true, 0x3f8 + i, 1000 - i };
+        both[v].addresses = of[v];
+        both[v].nr_addresses = 12;
+        both[v].addresses_unsummed = 5;
+    }
+    char *text = text_of(&m->view);
+    assert_null(strstr(text, "Busiest addresses")); /* it was not asked for */
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_true(cJSON_IsNull(at(root, "guests.0.vcpus.0.addresses")));
+    cJSON_Delete(root);
+    m->snapshot.host.exit_addresses = true;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "Busiest addresses"));
+    assert_non_null(strstr(text, "0x3f8  write       2000   8.38 %  serial, COM1"));
+    assert_null(strstr(text, "0x402 "));
+    assert_non_null(strstr(text, "2 others"));
+    assert_non_null(strstr(text, " 3958 ")); /* 2 * (1000 - 10) + 2 * (1000 - 11) */
+    assert_non_null(strstr(text, "unsummed"));
+    assert_non_null(strstr(text, "their addresses found no room"));
+    free(text);
+    root = json_of(&m->view);
+    assert_int_equal(cJSON_GetArraySize(at(root, "guests.0.vcpus.1.addresses")), 12);
+    assert_string_equal(at(root, "guests.0.vcpus.1.addresses.0.kind")->valuestring, "port");
+    assert_string_equal(at(root, "guests.0.vcpus.1.addresses.0.hex")->valuestring, "0x3f8");
+    assert_string_equal(at(root, "guests.0.vcpus.1.addresses.0.access")->valuestring, "write");
+    assert_string_equal(at(root, "guests.0.vcpus.1.addresses.0.name")->valuestring, "serial, COM1");
+    assert_true(cJSON_IsNull(at(root, "guests.0.vcpus.1.addresses.8.name")));
+    assert_int_equal(at(root, "guests.0.vcpus.1.addresses_unsummed")->valuedouble, 5);
+    cJSON_Delete(root);
+}
+
+/* They are counted, and their time is not known: no zero stands for it. */
+static void exits_without_a_sum_have_no_time(void **state)
+{
+    struct made *m = *state;
+    struct vt_exit_figure exits[2] = { { .reason = 10, .name = "CPUID", .count = 30, .kernel_ns = 3000 },
+                                       { .reason = VT_EXIT_UNSUMMED, .name = "unsummed", .count = 10 } };
+    exits[0].log2[6] = 30;
+    m->vcpu[0].exits_by = exits;
+    m->vcpu[0].nr_exits = 2;
+    char *text = text_of(&m->view);
+    assert_non_null(strstr(text, "unsummed     0     10"));
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_string_equal(at(root, "guests.0.vcpus.0.exits.1.reason")->valuestring, "unsummed");
+    assert_int_equal(at(root, "guests.0.vcpus.0.exits.1.count")->valuedouble, 10);
+    assert_true(cJSON_IsNull(at(root, "guests.0.vcpus.0.exits.1.kernel")));
+    assert_true(cJSON_IsNull(at(root, "guests.0.vcpus.0.exits.1.kernel_ns_log2")));
+    cJSON_Delete(root);
+}
+
 static void times_are_printed_in_the_unit_a_person_would_take(void **state)
 {
     char text[FORMAT_LEN];
@@ -647,6 +710,8 @@ int main(void)
         T(a_residual_is_always_printed),
         T(vcpus_are_told_of_together_where_there_are_several),
         T(places_are_told_where_vcpus_moved_or_have_siblings),
+        T(the_busiest_addresses_are_told_and_none_is_dropped),
+        T(exits_without_a_sum_have_no_time),
         T(conditions_that_make_no_sense_are_refused),
         T(conditions_are_judged_per_benchmark),
         T(conditions_are_judged_on_the_safe_side),

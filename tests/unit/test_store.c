@@ -866,11 +866,11 @@ static void another_schema_is_refused(void **state)
     const struct place *p = *state;
     struct vt_store *store = NULL;
     vt_store_close(create(p->path));
-    run_sql(p->path, "PRAGMA user_version = 3");
+    run_sql(p->path, "PRAGMA user_version = 4");
     fails(ENOTSUP, "newer vtime", vt_store_open(p->path, &store, &err));
-    run_sql(p->path, "PRAGMA user_version = 1");
+    run_sql(p->path, "PRAGMA user_version = 2");
     fails(ENOTSUP, "older vtime", vt_store_open(p->path, &store, &err));
-    run_sql(p->path, "PRAGMA user_version = 2; DROP VIEW integral; DROP TABLE loss;"
+    run_sql(p->path, "PRAGMA user_version = 3; DROP VIEW integral; DROP TABLE loss;"
                      "CREATE VIEW loss AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
                      "SELECT i AS id, i AS at_ns, 0 AS reason, 1 AS count FROM n");
     fails(EUCLEAN, "its table loss", vt_store_open(p->path, &store, &err));
@@ -1020,6 +1020,79 @@ static void cpus_come_back_and_each_is_there_once(void **state)
     vt_store_close(store);
 }
 
+/* ---- what exits accessed, and exits without a sum ---- */
+
+struct heard_exits {
+    struct vt_exit_row exits[4];
+    struct vt_exit_address addresses[4];
+    size_t nr_exits, nr_addresses;
+};
+
+static int hear_exits(void *c, const struct vt_exit_row *row)
+{
+    struct heard_exits *h = c;
+    h->exits[h->nr_exits++ % 4] = *row;
+    return 0;
+}
+
+static int hear_address(void *c, const struct vt_exit_address *row)
+{
+    struct heard_exits *h = c;
+    h->addresses[h->nr_addresses++ % 4] = *row;
+    return 0;
+}
+
+static int read_exits(const char *path, struct heard_exits *h)
+{
+    const struct vt_store_reader reader = { .context = h, .exits = hear_exits, .exit_address = hear_address };
+    struct vt_store_cursor cursor = { 0 };
+    struct vt_store *store = NULL;
+    struct vt_err why = { "" };
+    ok(vt_store_open(path, &store, &err));
+    const int r = vt_store_read(store, &cursor, &reader, &why);
+    assert_true(r == 0 || (r == -EUCLEAN && strstr(why.text, "damaged")));
+    vt_store_close(store);
+    return r;
+}
+
+static void addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not(void **state)
+{
+    const struct place *p = *state;
+    static const char *const nonsense[] = {
+        "UPDATE exit_address SET kind = 4",   "UPDATE exit_address SET is_write = 2",
+        "UPDATE exit_address SET count = -1", "UPDATE exit_address SET vcpu = 0",
+        "UPDATE exits SET reason = 193",
+    };
+    const struct vt_exit_row row = { .vcpu = 1, .at = { 7 }, .reason = VT_EXIT_UNSUMMED, .count = 5 };
+    struct vt_exit_row beyond = row;
+    const struct vt_exit_address mmio = { 1, { 8 }, VT_ACCESS_MMIO, true, UINT64_MAX - 4095, 11 };
+    const struct vt_exit_address none = { 1, { 9 }, VT_ACCESS_UNSUMMED, false, 0, 12 };
+    struct vt_exit_address other = none;
+    beyond.reason++;
+    other.kind++;
+    for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+        struct heard_exits heard = { 0 };
+        unlink(p->path);
+        struct vt_store *store = create(p->path);
+        ok(vt_store_put_exits(store, &row, &err));
+        ok(vt_store_put_exit_address(store, &mmio, &err));
+        ok(vt_store_put_exit_address(store, &none, &err));
+        fails(EINVAL, "out of range", vt_store_put_exits(store, &beyond, &err));
+        fails(EINVAL, "out of range", vt_store_put_exit_address(store, &other, &err));
+        ok(vt_store_commit(store, &err));
+        vt_store_close(store);
+        ok(read_exits(p->path, &heard));
+        assert_int_equal(heard.nr_exits, 1);
+        assert_int_equal(heard.nr_addresses, 2);
+        assert_memory_equal(&heard.exits[0], &row, sizeof(row));
+        assert_true(heard.addresses[0].address == mmio.address && heard.addresses[0].is_write);
+        assert_true(heard.addresses[0].count == 11 && heard.addresses[0].kind == VT_ACCESS_MMIO);
+        assert_true(heard.addresses[1].count == 12 && heard.addresses[1].kind == VT_ACCESS_UNSUMMED);
+        run_sql(p->path, nonsense[i]);
+        assert_int_equal(read_exits(p->path, &heard), -EUCLEAN);
+    }
+}
+
 /* ---- the documented schema ---- */
 
 static void state_columns_are_named_for_the_states(void **state)
@@ -1152,6 +1225,7 @@ int main(void)
         test_in_place(a_file_that_is_no_recording_is_refused),
         test_in_place(another_schema_is_refused),
         test_in_place(cpus_come_back_and_each_is_there_once),
+        test_in_place(addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not),
         test_in_place(a_row_with_nonsense_is_refused),
         test_in_place(a_damaged_file_does_no_harm),
         test_in_place(state_columns_are_named_for_the_states),
