@@ -345,10 +345,9 @@ int vt_correlator_guest_record(void *context, const struct vt_guest_record *row)
         return r ? r : keep_mark(m, &sample, &row->mark);
     case VTG_GAPS:
         return keep_gaps(m, row->host, &row->gaps);
-    case VTG_RELAY:
+    default:
         return 0;
     }
-    return -EUCLEAN;
 }
 
 int vt_correlator_checkpoint(void *context, const struct vt_checkpoint *row)

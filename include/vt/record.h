@@ -80,7 +80,53 @@ struct vt_guest_record {
         struct vtg_clocks clocks;
         struct vtg_mark mark;
         struct vtg_gaps gaps;
+        struct vtg_system system;
+        struct vtg_view view;
+        struct vtg_cpus cpus;
+        struct vtg_process process;
+        struct vtg_run run;
+        struct vtg_task task;
+        struct vtg_tasks tasks;
+        struct vtg_event event;
     };
+};
+
+/**
+ * A question to a guest's agent and its answer.  Causality: the guest read tsc_received
+ * not before `sent`, and tsc_sent not after `received`.  The host's word, but for the
+ * guest's TSCs.
+ */
+struct vt_exchange {
+    int64_t vm;
+    uint64_t session; /* vtg_system.session: of one agent's life */
+    host_ns sent, received;
+    host_tsc sent_tsc, received_tsc; /* read just before sending, just after receiving */
+    guest_tsc tsc_received, tsc_sent;
+};
+
+/** What befell an agent's channel, as the host saw it. */
+enum vt_channel_event_kind {
+    VT_CHANNEL_OPENED,   /* text: where to */
+    VT_CHANNEL_CLOSED,   /* by the other side */
+    VT_CHANNEL_FAILED,   /* could not be opened; text: why */
+    VT_CHANNEL_SESSION,  /* another agent, or the same anew; count: frames it had sent before us */
+    VT_CHANNEL_SILENT,   /* no answer; count: for ns */
+    VT_CHANNEL_DAMAGED,  /* count: frames of bad CRC, length or type */
+    VT_CHANNEL_GARBAGE,  /* count: bytes that belong to no frame */
+    VT_CHANNEL_REPLAYED, /* count: frames had already */
+    VT_CHANNEL_MISSING,  /* count: frames that never came */
+    VT_CHANNEL_FLOODED,  /* count: times its allowance was spent */
+    VT_CHANNEL_CLAIMED,  /* it claims another VM's name; text: which */
+    VT_CHANNEL_ABSURD,   /* count: answers to nothing asked, or before it was asked */
+    VT_NR_CHANNEL_EVENTS
+};
+
+struct vt_channel_event {
+    int64_t vm;
+    host_ns at;
+    enum vt_channel_event_kind kind;
+    uint64_t count;
+    char text[64]; /* not terminated if full; hostile where it is the guest's */
 };
 
 /** Loss, counted; `at` is when the counter was found to have grown. */

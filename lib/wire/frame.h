@@ -6,6 +6,7 @@
 #ifndef VT_WIRE_FRAME_H
 #define VT_WIRE_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,14 @@ struct vt_frame_decoder {
     uint64_t bad_crc;
     uint64_t lost_frames; /* gaps in seq */
     uint64_t bad_length;  /* a payload that does not fit its type */
+    uint64_t unknown;     /* good frames of types that we don't know */
+    /*
+     * Of a sender that keeps its frames until they are acknowledged (vtime-agent): only the
+     * frame that is due is taken.  What is not is no loss: it comes again.
+     */
+    bool in_order;
+    uint64_t replayed; /* had already */
+    uint64_t early;    /* one before it is still to come */
 };
 
 union vt_frame_body {
@@ -34,6 +43,16 @@ union vt_frame_body {
     struct vtg_mark mark;
     struct vtg_gaps gaps;
     struct vtg_relay relay;
+    struct vtg_system system;
+    struct vtg_view view;
+    struct vtg_cpus cpus;
+    struct vtg_process process;
+    struct vtg_run run;
+    struct vtg_task task;
+    struct vtg_tasks tasks;
+    struct vtg_event event;
+    struct vtg_pong pong;
+    struct vtg_ping ping;
 };
 
 /** Called for each good frame, body copied and checked for its type. */
