@@ -15,6 +15,7 @@
 /* Of one VM in one snapshot, the newest: a guest may send marks without end. */
 #define MAX_BENCHMARKS 1024u
 #define MAX_CLOCKS     512u
+#define MAX_STRETCHES  (UINT64_C(1) << 24)
 #define MAX_EXITS      4096u /* of one vCPU, to learn what an exit costs */
 
 /*
@@ -60,6 +61,7 @@ struct bench_pass {
     size_t nr_clocks, room_clocks;
     struct exit_cost *exits; /* by clock */
     struct vt_window window;
+    uint64_t stretches_left; /* of tasks, to be looked at for all benchmarks together */
     bool bare;
 };
 
@@ -423,21 +425,55 @@ static const struct vt_mark *next_begin(const struct vt_machine *m, size_t end)
     return NULL;
 }
 
-/* The BEGIN that this END closes: the newest of its vCPU and id since the last such END. */
+/* In an operating system: its tasks go from one vCPU to another, and so does the agent. */
+static bool is_system(const struct vt_machine *m)
+{
+    return m->has_hello && m->hello.kind == VTG_KIND_LINUX;
+}
+
+/* The BEGIN that this END closes: the newest of its id, and vCPU, since the last such END. */
 static const struct vt_mark *begin_of(const struct vt_machine *m, size_t end)
 {
     const struct vt_mark *e = &m->marks[end];
     for (size_t i = end; i-- > 0;) {
         const struct vt_mark *mark = &m->marks[i];
-        if (mark->id != e->id || mark->sample.clocks.vcpu != e->sample.clocks.vcpu)
+        if (mark->id != e->id || (!is_system(m) && mark->sample.clocks.vcpu != e->sample.clocks.vcpu))
             continue;
         return mark->kind == VTG_MARK_BEGIN ? mark : NULL;
     }
     return NULL;
 }
 
+/* Any reading of the guest's TSC, by the clock of the CPU on which it was read. */
+static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns host, host_ns *ret,
+                      uint64_t *ret_bound)
+{
+    const struct bench_pass *p = context;
+    const struct vt_vcpu_clock *clock = clock_of(p, cpu);
+    return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
+}
+
+/* What its agent told beyond the marks. */
+static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const struct vt_mark *end,
+                       struct vt_benchmark *b)
+{
+    const struct vt_guest_time time = { guest_time, p };
+    const struct vt_run_row *row =
+        vt_agent_log_run(&p->m->agent, end->id, begin->sample.host, end->sample.host);
+    b->of_system = true;
+    if (row)
+        b->run = (struct vt_run_belief){ .known = true,
+                                         .repeat = row->run.repeat,
+                                         .of = row->run.of,
+                                         .status = row->run.status,
+                                         .elapsed_ns = row->run.elapsed_ns,
+                                         .user_ns = row->run.utime_ns,
+                                         .sys_ns = row->run.stime_ns };
+    return vt_processes_fill(p->c, p->m, &time, end->id, &p->stretches_left, b);
+}
+
 /* 1: filled; 0: not a benchmark; or -ENOMEM. */
-static int fill_one(const struct bench_pass *p, size_t end_index, struct vt_benchmark *b)
+static int fill_one(struct bench_pass *p, size_t end_index, struct vt_benchmark *b)
 {
     const struct vt_mark *end = &p->m->marks[end_index], *begin = begin_of(p->m, end_index);
     uint64_t edge_ns;
@@ -456,10 +492,14 @@ static int fill_one(const struct bench_pass *p, size_t end_index, struct vt_benc
     if (p->bare)
         return 1;
     int r = account_true(p, b, edge_ns);
+    if (!r && is_system(p->m))
+        r = fill_system(p, begin, end, b);
+    if (r)
+        free(b->processes);
     return r ? r : 1;
 }
 
-static int fill_benchmarks(const struct bench_pass *p, struct vt_window window, struct vt_guest *g)
+static int fill_benchmarks(struct bench_pass *p, struct vt_window window, struct vt_guest *g)
 {
     size_t room = 0;
     for (size_t i = p->m->nr_marks; i-- > 0 && g->nr_benchmarks < MAX_BENCHMARKS;) {
@@ -550,7 +590,7 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
 {
     struct vt_clockmap map;
     vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
-    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window };
+    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window, .stretches_left = MAX_STRETCHES };
     p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
     int r = find_clocks(&p, window, g);
     if (!r) {

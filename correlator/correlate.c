@@ -186,6 +186,8 @@ void vt_snapshot_free(struct vt_snapshot *s)
             free(s->guests[i].vcpus[j].addresses);
         }
         free(s->guests[i].vcpus);
+        for (size_t k = 0; k < s->guests[i].nr_benchmarks; k++)
+            free(s->guests[i].benchmarks[k].processes);
         free(s->guests[i].benchmarks);
         free(s->guests[i].clocks);
         free(s->guests[i].helpers);

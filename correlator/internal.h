@@ -3,6 +3,7 @@
 #ifndef VT_CORRELATOR_INTERNAL_H
 #define VT_CORRELATOR_INTERNAL_H
 
+#include "correlator/agentlog.h"
 #include "correlator/clockmap.h"
 #include "correlator/correlate.h"
 #include "correlator/slicelog.h"
@@ -99,6 +100,7 @@ struct vt_machine {
     size_t nr_marks, room_marks;
     struct vt_gap_sum *gaps;
     size_t nr_gaps, room_gaps;
+    struct vt_agent_log agent;
 };
 
 struct vt_correlator {
@@ -347,5 +349,24 @@ int vt_joint_fill(const struct vt_correlator *c, struct vt_window window, struct
 int vt_blame_fill(const struct vt_correlator *c, struct vt_snapshot *s, int64_t victim);
 int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, struct vt_window window,
                   struct vt_guest *guest);
+
+/* ---- processes.c: a guest's processes in a benchmark ---- */
+
+/** Guest TSC of one of the guest's CPUs to host time; `host`: the host had the record then. -ENODATA,
+ * -ERANGE. */
+struct vt_guest_time {
+    int (*to_ns)(const void *context, uint32_t cpu, guest_tsc tsc, host_ns host, host_ns *ret,
+                 uint64_t *ret_bound);
+    const void *context;
+};
+
+/**
+ * b->window and b->elapsed are there; b->processes is the caller's to free. *budget is how many
+ * stretches may yet be looked at: a guest may say that it ran many benchmarks at once, and what
+ * goes beyond is untold.  0 or -ENOMEM.
+ */
+int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
+                      const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,
+                      struct vt_benchmark *b);
 
 #endif

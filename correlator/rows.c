@@ -50,6 +50,7 @@ static void release_machine(struct vt_machine *m)
     free(m->samples);
     free(m->marks);
     free(m->gaps);
+    vt_agent_log_release(&m->agent);
     m->samples = NULL;
     m->marks = NULL;
     m->gaps = NULL;
@@ -346,7 +347,7 @@ int vt_correlator_guest_record(void *context, const struct vt_guest_record *row)
     case VTG_GAPS:
         return keep_gaps(m, row->host, &row->gaps);
     default:
-        return 0;
+        return vt_agent_log_add(&m->agent, row);
     }
 }
 
@@ -562,11 +563,12 @@ static void forget_machine(struct vt_machine *m, uint64_t before)
     while (n < m->nr_gaps && m->gaps[n].host.v < before)
         n++;
     drop(m->gaps, &m->nr_gaps, n, sizeof(*m->gaps));
+    vt_agent_log_forget(&m->agent, before);
     for (size_t i = 0; i < m->nr_marks; i++) /* a benchmark that begins before can't be told any more */
         if (m->marks[i].sample.host.v >= before)
             m->marks[kept++] = m->marks[i];
     m->nr_marks = kept;
-    if (m->outlived && !m->nr_samples && !m->nr_gaps && !m->nr_marks)
+    if (m->outlived && !m->nr_samples && !m->nr_gaps && !m->nr_marks && !m->agent.nr_batch)
         release_machine(m);
 }
 

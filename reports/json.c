@@ -249,6 +249,43 @@ static void add_truth(struct builder *b, cJSON *o, const struct vt_benchmark *be
         put_debt(b, add_row(b, by), &debts->rows[i], NULL);
 }
 
+/* Null where its command's end was not told. */
+static void add_run(struct builder *b, cJSON *row, const struct vt_run_belief *r)
+{
+    if (!r->known) {
+        add_text(b, row, "run", NULL);
+        return;
+    }
+    cJSON *o = add_object(b, row, "run");
+    add_u64(b, o, "repeat", r->repeat);
+    add_u64(b, o, "of", r->of);
+    add_i64(b, o, "status", r->status);
+    add_u64(b, o, "elapsed_ns", r->elapsed_ns);
+    add_u64(b, o, "user_ns", r->user_ns);
+    add_u64(b, o, "system_ns", r->sys_ns);
+}
+
+static void add_process(struct builder *b, cJSON *row, const struct vt_guest_process *p)
+{
+    static const char *const sources[] = { "pro-rated", "bpf", "perf", "sampled" };
+    add_name(b, row, "name", p->name);
+    add_u64(b, row, "pid", p->tgid);
+    keep(b, cJSON_AddBoolToObject(row, "of_benchmark", p->of_benchmark));
+    add_text(b, row, "by", p->source <= VTG_TASKS_SAMPLED ? sources[p->source] : NULL);
+    if (p->has_charged) {
+        add_u64(b, row, "user_ns", p->user_ns);
+        add_u64(b, row, "system_ns", p->sys_ns);
+    } else {
+        add_text(b, row, "user_ns", NULL);
+        add_text(b, row, "system_ns", NULL);
+    }
+    add_u64(b, row, "on_vcpu_ns", p->on_vcpu_ns);
+    add_u64(b, row, "waited_ns", p->waited_ns);
+    add_u64(b, row, "stretches", p->stretches);
+    add_account(b, row, "true", &p->truth);
+    add_ratio(b, row, "dilation", p->truth.dilation);
+}
+
 static void add_benchmark(struct builder *b, cJSON *row, const struct vt_benchmark *bench,
                           const struct report_debts *debts)
 {
@@ -272,6 +309,11 @@ static void add_benchmark(struct builder *b, cJSON *row, const struct vt_benchma
         add_text(b, undilated, "high_ns", NULL);
     }
     add_text(b, undilated, "assumptions", u->assumptions);
+    add_run(b, row, &bench->run);
+    add_u64(b, row, "untold_ns", bench->untold_ns);
+    cJSON *processes = add_array(b, row, "processes");
+    for (size_t i = 0; i < bench->nr_processes; i++)
+        add_process(b, add_row(b, processes), &bench->processes[i]);
     cJSON *gaps = add_object(b, row, "gaps");
     add_u64(b, gaps, "count", bench->gap_count);
     add_u64(b, gaps, "sum_ns", bench->gap_sum_ns);

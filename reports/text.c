@@ -556,15 +556,19 @@ void report_text_benchmark(const struct report_view *v, size_t guest, size_t ben
         put_beliefs(b, v->utf8, out);
         return;
     }
-    fprintf(out, "\n  %s: %s on vCPU %u, truly %s, begun %.3f s into the recording\n", name, mark,
-            b->vcpu_index, format_figure(text, b->elapsed, v->utf8),
-            ((double)b->window.from.v - (double)v->epoch.v) / 1e9);
+    char vcpu[32] = "";
+    if (!b->of_system)
+        snprintf(vcpu, sizeof(vcpu), " on vCPU %u", b->vcpu_index);
+    fprintf(out, "\n  %s: %s%s, truly %s, begun %.3f s into the recording\n", name, mark, vcpu,
+            format_figure(text, b->elapsed, v->utf8), ((double)b->window.from.v - (double)v->epoch.v) / 1e9);
+    report_text_run(b, v->utf8, out);
     put_beliefs(b, v->utf8, out);
     put_truth(b, v->utf8, out);
     put_debts(report_debts_of(v, guest, bench), b->truth.stolen, v->utf8, out);
     put_undilated(b, v->utf8, out);
     put_ticks(b, out);
     put_gaps(b, v->utf8, out);
+    report_text_processes(b, v->utf8, out);
 }
 
 static void put_benchmarks(const struct report_view *v, FILE *out)
@@ -581,6 +585,7 @@ static void put_benchmarks(const struct report_view *v, FILE *out)
         if (n > REPORT_MAX_DETAIL)
             fprintf(out, "\n  and %zu more of this guest: see --json, or choose one with --mark\n",
                     n - REPORT_MAX_DETAIL);
+        report_text_repeats(&s->guests[g], v->utf8, out);
     }
 }
 

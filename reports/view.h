@@ -133,6 +133,15 @@ void report_text_hops(const struct report_view *v, FILE *out);
 /** The busiest addresses of each VM, where they were counted. */
 void report_text_addresses(const struct report_view *v, FILE *out);
 
+/* ---- processes.c: benchmarks in a guest's operating system ---- */
+
+/** What wait4 told the guest. Nothing where it told nothing. */
+void report_text_run(const struct vt_benchmark *b, bool utf8, FILE *out);
+/** Each process: charged beside true. */
+void report_text_processes(const struct vt_benchmark *b, bool utf8, FILE *out);
+/** Benchmarks that were run several times: medians and spread, before and after. */
+void report_text_repeats(const struct vt_guest *g, bool utf8, FILE *out);
+
 /* ---- counters.c ---- */
 
 struct wrap;

@@ -154,6 +154,36 @@ struct vt_undilated {
     const char *assumptions; /* static text */
 };
 
+/**
+ * A process of the guest between two marks: what its system believed of it, and
+ * what was true.
+ */
+struct vt_guest_process {
+    uint32_t tgid;
+    char name[VT_COMM_LEN + 1]; /* printable */
+    bool of_benchmark;          /* the command that was measured, or its descendant */
+    /*
+     * VTG_TASKS_NONE: the host's time is shared out by what the guest charged, and the
+     * bound is what that may misplace.  Else the host's states are laid under the
+     * stretches in which it was on a vCPU.
+     */
+    enum vtg_task_source source;
+    bool has_charged;
+    uint64_t user_ns, sys_ns; /* as its system charged, from its first reading to its last */
+    uint64_t on_vcpu_ns;      /* as its system saw it on its CPUs, by stretches */
+    struct vt_account truth;  /* of that time */
+    uint64_t waited_ns;       /* for a CPU of the guest's, which had another task */
+    uint64_t stretches;
+};
+
+/** wait4's word on a benchmark's command. */
+struct vt_run_belief {
+    bool known;
+    uint32_t repeat, of; /* the how many-th run of how many */
+    int32_t status;      /* wait(2)'s word */
+    uint64_t elapsed_ns, user_ns, sys_ns;
+};
+
 struct vt_benchmark {
     char name[VTG_NAME_LEN + 1];
     uint32_t vcpu_index;
@@ -166,6 +196,12 @@ struct vt_benchmark {
     uint64_t gap_sum_ns, gap_count, gap_threshold_ns; /* of the gap workload, else 0 */
     uint64_t work_done;
     bool from_host_process; /* a bare run: believed only */
+    bool of_system;         /* in an operating system: its tasks may run on any vCPU */
+    struct vt_run_belief run;
+    /* vCPU time of the window for which no stretch of a task was told; all of it without --tasks */
+    uint64_t untold_ns;
+    size_t nr_processes; /* by time on vCPUs, the most first */
+    struct vt_guest_process *processes;
 };
 
 /** How guest TSC was mapped to host time for one vCPU, or why not. */

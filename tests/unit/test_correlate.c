@@ -18,6 +18,7 @@
 #include "base/joint.h"
 #include "base/state.h"
 #include "correlator/internal.h"
+#include "vt/task_pack.h"
 
 /* One line: a verb and its words. */
 struct line {
@@ -279,7 +280,7 @@ static int add_record(struct vt_correlator *c, struct line *l)
     r.host_tsc.v = text(l, "relay") ? number(l, "relay") : 0;
     if (strcmp(l->verb, "hello") == 0) {
         r.type = VTG_HELLO;
-        r.hello.kind = text(l, "bare") ? VTG_KIND_BARE : VTG_KIND_PAYLOAD;
+        r.hello.kind = text(l, "bare") ? VTG_KIND_BARE : text(l, "linux") ? VTG_KIND_LINUX : VTG_KIND_PAYLOAD;
     } else if (strcmp(l->verb, "clocks") == 0) {
         r.type = VTG_CLOCKS;
         r.clocks = clocks_of(l);
@@ -296,6 +297,44 @@ static int add_record(struct vt_correlator *c, struct line *l)
         r.mark.id = (uint32_t)number(l, "id");
         if (name)
             memcpy(r.mark.name, name, strnlen(name, VTG_NAME_LEN));
+    }
+    return vt_correlator_guest_record(c, &r);
+}
+
+/* What an agent says of a system's tasks. */
+static int add_agent_record(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    const char *comm = text(l, "comm");
+    if (strcmp(l->verb, "task") == 0) {
+        r.type = VTG_TASK;
+        r.task = (struct vtg_task){ .tid = (uint32_t)number(l, "tid"), .tgid = (uint32_t)number(l, "tgid") };
+        r.task.mark = (uint32_t)number(l, "mark");
+        memcpy(r.task.comm, comm, strnlen(comm, sizeof(r.task.comm)));
+    } else if (strcmp(l->verb, "ran") == 0) { /* a frame of one stretch */
+        struct vtg_stretch s = { .from = number(l, "from"), .to = number(l, "to") };
+        r.type = VTG_TASKS;
+        r.tasks = (struct vtg_tasks){ .base_tsc = s.from, .source = VTG_TASKS_BPF };
+        r.tasks.cpu = (uint32_t)number(l, "cpu");
+        s.waited = number(l, "waited");
+        s.tid = (uint32_t)number(l, "tid");
+        struct vtg_task_cursor at = vtg_task_begin(&r.tasks);
+        if (!vtg_pack_stretch(&r.tasks, &at, &s))
+            die(l, "no room");
+    } else if (strcmp(l->verb, "process") == 0) {
+        r.type = VTG_PROCESS;
+        r.process = (struct vtg_process){ .tsc_before = number(l, "tsc"), .pid = (uint32_t)number(l, "pid") };
+        r.process.tsc_after = r.process.tsc_before;
+        r.process.mark = (uint32_t)number(l, "mark");
+        r.process.utime_ns = number(l, "user");
+        r.process.stime_ns = number(l, "system");
+        memcpy(r.process.comm, comm, strnlen(comm, sizeof(r.process.comm)));
+    } else {
+        r.type = VTG_RUN;
+        r.run = (struct vtg_run){ .mark = (uint32_t)number(l, "mark"), .utime_ns = number(l, "user") };
+        r.run.stime_ns = number(l, "system");
+        r.run.elapsed_ns = number(l, "elapsed");
+        r.run.status = (int32_t)number(l, "status");
     }
     return vt_correlator_guest_record(c, &r);
 }
@@ -413,6 +452,25 @@ static void expect_belief(struct line *l, const struct vt_belief *b)
     expect_number(l, "believed.have", (int64_t)b->have);
 }
 
+static void expect_process(struct line *l, const struct vt_benchmark *b, const char *name)
+{
+    for (size_t i = 0; i < b->nr_processes; i++) {
+        const struct vt_guest_process *p = &b->processes[i];
+        if (strcmp(p->name, name) != 0)
+            continue;
+        expect_account(l, &p->truth);
+        expect_number(l, "pid", p->tgid);
+        expect_number(l, "user", (int64_t)p->user_ns);
+        expect_number(l, "system", (int64_t)p->sys_ns);
+        expect_number(l, "on_vcpu", (int64_t)p->on_vcpu_ns);
+        expect_number(l, "waited", (int64_t)p->waited_ns);
+        expect_number(l, "stretches", (int64_t)p->stretches);
+        expect_number(l, "of_benchmark", p->of_benchmark);
+        return;
+    }
+    die(l, "there is no process '%s'", name);
+}
+
 static void expect_bench(struct line *l, const struct vt_snapshot *s, const char *name)
 {
     for (size_t i = 0; i < s->nr_guests; i++)
@@ -420,8 +478,17 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             const struct vt_benchmark *b = &s->guests[i].benchmarks[j];
             if (strcmp(b->name, name) != 0)
                 continue;
+            const char *process = text(l, "process");
+            if (process) {
+                expect_process(l, b, process);
+                return;
+            }
             expect_account(l, &b->truth);
             expect_belief(l, &b->believed);
+            expect_number(l, "processes", (int64_t)b->nr_processes);
+            expect_number(l, "untold", (int64_t)b->untold_ns);
+            expect_number(l, "run.user", (int64_t)b->run.user_ns);
+            expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
             expect_figure(l, "elapsed", &b->elapsed);
             expect_number(l, "from", (int64_t)b->window.from.v);
             expect_number(l, "low", (int64_t)b->undilated.low_ns);
@@ -543,6 +610,10 @@ static const struct {
     { "clocks", add_record },
     { "gaps", add_record },
     { "begin", add_record },
+    { "task", add_agent_record },
+    { "ran", add_agent_record },
+    { "process", add_agent_record },
+    { "run", add_agent_record },
     { "end", add_record },
 };
 

@@ -308,6 +308,49 @@ static void hostile_names_stay_words(void **state)
     free(text);
 }
 
+/* Three runs of one benchmark in a guest's system, and a process of the second. */
+static void a_system_tells_runs_and_processes(void **state)
+{
+    struct made *m = *state;
+    struct vt_benchmark runs[3];
+    struct vt_guest_process process = { .tgid = 4711, .of_benchmark = true, .source = VTG_TASKS_BPF };
+    for (uint32_t i = 0; i < 3; i++) {
+        runs[i] = benchmark_of((5 + 10 * i) * S);
+        runs[i].of_system = true;
+        runs[i].run =
+            (struct vt_run_belief){ .known = true, .repeat = i + 1, .of = 3, .elapsed_ns = (10 + i) * S };
+        runs[i].run.user_ns = runs[i].run.elapsed_ns - S;
+        runs[i].run.sys_ns = S / 2;
+    }
+    runs[1].run.status = 3 << 8;
+    strcpy(process.name, "\\x1bjob");
+    process.has_charged = true;
+    process.user_ns = 9 * S;
+    process.on_vcpu_ns = 10 * S;
+    process.truth = account_of(2 * S, 0, 7 * S, 0, 0);
+    runs[1].processes = &process;
+    runs[1].nr_processes = 1;
+    m->guest[0].benchmarks = runs;
+    m->guest[0].nr_benchmarks = 3;
+    m->view.debts = NULL;
+    char *text = text_of(&m->view);
+    assert_non_null(strstr(
+        text, "run 2 of 3: 11.000 s elapsed, 10.000 s user, 500.000 ms system, 95.5 % CPU, exit status 3"));
+    assert_non_null(strstr(text, "task switches, by BPF"));
+    assert_non_null(strstr(text, "guest-1: spin, 3 runs"));
+    assert_non_null(strstr(text, "elapsed 11.000 s +-9.09 %, CPU 10.500 s +-9.52 %"));
+    assert_non_null(strstr(text, "undilated elapsed 2.504 s +-0.00 %"));
+    assert_null(strstr(text, "guest-1: spin on vCPU")); /* of a system, the vCPU says nothing */
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_int_equal(at(root, "guests.0.benchmarks.1.run.status")->valuedouble, 3 << 8);
+    assert_int_equal(at(root, "guests.0.benchmarks.1.processes.0.pid")->valuedouble, 4711);
+    assert_int_equal(at(root, "guests.0.benchmarks.1.processes.0.true.stolen.ns")->valuedouble, 7 * S);
+    assert_string_equal(at(root, "guests.0.benchmarks.1.processes.0.by")->valuestring, "bpf");
+    assert_true(cJSON_IsNull(at(root, "guests.1.benchmarks.0.run")));
+    cJSON_Delete(root);
+}
+
 static void a_hostile_name_does_not_command_gnuplot(void **state)
 {
     struct made *m = *state;
@@ -702,6 +745,7 @@ int main(void)
         T(json_keeps_all_digits_of_an_integer),
         T(json_dilation_is_taken_from_mark_to_mark),
         T(hostile_names_stay_words),
+        T(a_system_tells_runs_and_processes),
         T(a_hostile_name_does_not_command_gnuplot),
         T(a_chart_that_cannot_be_made_says_why),
         T(the_chart_draws_the_ledger),

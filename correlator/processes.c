@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The processes of a guest in a benchmark.  Where its agent told the stretches in
+ * which tasks were on its vCPUs, the host's states are laid under them: stolen time
+ * lands on the very process that lost it.  Else the host's time is shared out by what
+ * the guest's system charged, which is an estimate with a bound.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/escape.h"
+#include "base/state.h"
+#include "correlator/internal.h"
+
+/* Of one benchmark: those with the most time are told. */
+#define MAX_PROCESSES 4096u
+
+/* A process while its time is summed. */
+struct process {
+    uint32_t tgid, mark;
+    char comm[VT_COMM_LEN]; /* the newest */
+    bool has_charged;
+    uint64_t user_ns, sys_ns;
+    struct vt_sums sums;
+    uint64_t blur_ns; /* what its edges may misplace */
+    uint64_t on_vcpu_ns, waited_ns, stretches;
+    uint32_t source;
+    bool pro_rated;
+};
+
+struct pass {
+    const struct vt_correlator *c;
+    const struct vt_machine *m;
+    const struct vt_guest_time *time;
+    const struct vt_benchmark *b;
+    uint32_t mark;
+    struct process *process;
+    size_t nr_process, room_process;
+    uint64_t *budget;
+    size_t *of_task; /* by task of the log: 1 + index into process[] */
+    uint64_t told_ns;
+};
+
+/* By tgid: few, and asked for once for each task. */
+static int find_process(struct pass *p, uint32_t tgid, struct process **ret)
+{
+    for (size_t i = 0; i < p->nr_process; i++)
+        if (p->process[i].tgid == tgid) {
+            *ret = &p->process[i];
+            return 0;
+        }
+    *ret = NULL;
+    if (p->nr_process >= MAX_PROCESSES)
+        return 0;
+    int r = vt_grow((void **)&p->process, &p->room_process, p->nr_process, sizeof(*p->process));
+    if (r)
+        return r;
+    *ret = &p->process[p->nr_process++];
+    **ret = (struct process){ .tgid = tgid };
+    return 0;
+}
+
+static int process_of_task(struct pass *p, uint32_t who, struct process **ret)
+{
+    *ret = NULL;
+    if (who >= p->m->agent.nr_task)
+        return 0;
+    const struct vt_guest_task *task = &p->m->agent.task[who];
+    if (p->of_task[who]) {
+        *ret = &p->process[p->of_task[who] - 1];
+    } else {
+        int r = find_process(p, task->tgid, ret);
+        if (r || !*ret)
+            return r;
+        p->of_task[who] = (size_t)(*ret - p->process) + 1;
+    }
+    if (task->mark)
+        (*ret)->mark = task->mark;
+    if (task->tid == task->tgid || !(*ret)->comm[0])
+        memcpy((*ret)->comm, task->comm, sizeof((*ret)->comm));
+    return 0;
+}
+
+/* ---- by stretches ---- */
+
+/* The window's part of a stretch on the host's clock. False: none, or it can't be placed. */
+static bool place(const struct pass *p, const struct vt_task_batch *batch, uint64_t from, uint64_t to,
+                  struct vt_window *ret, uint64_t *ret_bound)
+{
+    const guest_tsc a = { from }, z = { to };
+    uint64_t bound[2];
+    if (p->time->to_ns(p->time->context, batch->cpu, a, batch->host, &ret->from, &bound[0]) ||
+        p->time->to_ns(p->time->context, batch->cpu, z, batch->host, &ret->to, &bound[1]))
+        return false;
+    ret->from.v = vt_max(ret->from.v, p->b->window.from.v);
+    ret->to.v = vt_min(ret->to.v, p->b->window.to.v);
+    *ret_bound = vt_max(bound[0], bound[1]);
+    return ret->from.v < ret->to.v;
+}
+
+static void walk_cpu(const struct pass *p, uint32_t cpu, struct vt_window w, struct vt_sums *sums)
+{
+    size_t from, to;
+    vt_lives_around(p->c, p->m, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct vt_life *life = &p->c->lives[i];
+        if (life->row.vm == p->m->row.id && life->row.index == cpu)
+            vt_walk(p->c, life, w, vt_sums_add_piece, sums, NULL);
+    }
+}
+
+static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
+{
+    struct vt_window w, before;
+    struct process *process;
+    uint64_t bound, unused;
+    if (!place(p, batch, s->from, s->to, &w, &bound))
+        return 0;
+    p->told_ns += w.to.v - w.from.v;
+    int r = process_of_task(p, s->who, &process);
+    if (r || !process)
+        return r;
+    process->source = batch->source;
+    process->stretches++;
+    process->on_vcpu_ns += w.to.v - w.from.v;
+    process->sums.window_ns += w.to.v - w.from.v;
+    process->blur_ns += 2 * vt_min(bound, w.to.v - w.from.v);
+    walk_cpu(p, batch->cpu, w, &process->sums);
+    if (s->waited && s->waited <= s->from && place(p, batch, s->from - s->waited, s->from, &before, &unused))
+        process->waited_ns += before.to.v - before.from.v;
+    return 0;
+}
+
+static int add_stretches(struct pass *p)
+{
+    const struct vt_agent_log *log = &p->m->agent;
+    int r = 0;
+    for (size_t i = 0; i < log->nr_batch && !r; i++) {
+        const struct vt_task_batch *batch = &log->batch[i];
+        if (batch->host.v < p->b->window.from.v)
+            continue;
+        for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++, --*p->budget)
+            r = add_stretch(p, batch, &log->stretch[batch->first + n]);
+    }
+    return r;
+}
+
+/* ---- by what the guest charged ---- */
+
+static uint64_t demand_of(const struct vt_sums *s)
+{
+    uint64_t sum = 0;
+    for (unsigned int i = 0; i < VT_NR_STATES; i++)
+        if (vt_states[i].class == VT_CLASS_USED || vt_states[i].class == VT_CLASS_OVERHEAD ||
+            vt_states[i].class == VT_CLASS_STOLEN || vt_states[i].class == VT_CLASS_STALLED)
+            sum += s->state[i];
+    return sum;
+}
+
+/*
+ * The guest can't tell running from waiting: what it charged is a share of all its
+ * vCPUs' demand.  Of one state's time the process may have had all that it was charged,
+ * or only what the others' time leaves of that.
+ */
+static void add_share(struct process *process, const struct vt_sums *all, uint64_t charged)
+{
+    const uint64_t demand = demand_of(all), mine = vt_min(charged, demand);
+    if (demand == 0)
+        return;
+    process->sums.window_ns += mine;
+    for (unsigned int i = 0; i < VT_NR_STATES; i++) {
+        const enum vt_class class = vt_states[i].class;
+        if (class != VT_CLASS_USED && class != VT_CLASS_OVERHEAD && class != VT_CLASS_STOLEN &&
+            class != VT_CLASS_STALLED)
+            continue;
+        const uint64_t state = all->state[i], most = vt_min(state, mine),
+                       share = (uint64_t)((unsigned __int128)state * mine / demand),
+                       least = mine > demand - state ? mine - (demand - state) : 0;
+        const uint64_t bound = vt_max(most - share, share - vt_min(least, share));
+        process->sums.state[i] += share;
+        process->sums.bound[i] += bound;
+        process->sums.class_bound[class] += bound;
+    }
+}
+
+/* The reading's instant on the host's clock. */
+static bool when(const struct pass *p, const struct vt_process_reading *r, host_ns *ret)
+{
+    const guest_tsc tsc = { r->process.tsc_after };
+    uint64_t bound;
+    return p->time->to_ns(p->time->context, p->b->vcpu_index, tsc, r->host, ret, &bound) == 0;
+}
+
+static bool in_window(const struct pass *p, const struct vt_process_reading *r, host_ns at)
+{
+    /* the agent reads just before the begin mark and just after the end mark */
+    const uint64_t slack = VT_NSEC_PER_SEC / 100;
+    return (r->process.mark == p->mark || r->process.mark == 0) && at.v + slack >= p->b->window.from.v &&
+           at.v <= p->b->window.to.v + slack;
+}
+
+static void share_out(struct pass *p, struct process *process, struct vt_window w, uint64_t charged)
+{
+    struct vt_sums all = { 0 };
+    size_t from, to;
+    vt_lives_around(p->c, p->m, &from, &to);
+    for (size_t i = from; i < to; i++)
+        if (p->c->lives[i].row.vm == p->m->row.id)
+            vt_walk(p->c, &p->c->lives[i], w, vt_sums_add_piece, &all, NULL);
+    add_share(process, &all, charged);
+}
+
+/* A reading in the window, on the host's clock. */
+struct dated {
+    host_ns at;
+    const struct vtg_process *process;
+};
+
+static int by_process_and_time(const void *a, const void *b)
+{
+    const struct dated *x = a, *y = b;
+    if (x->process->pid != y->process->pid)
+        return x->process->pid < y->process->pid ? -1 : 1;
+    if (x->process->start_ticks != y->process->start_ticks)
+        return x->process->start_ticks < y->process->start_ticks ? -1 : 1;
+    return (x->at.v > y->at.v) - (x->at.v < y->at.v);
+}
+
+/* From one reading of a process to its next. */
+static int charge(struct pass *p, const struct dated *last, const struct dated *now)
+{
+    const struct vtg_process *a = last->process, *b = now->process;
+    struct process *process;
+    if (b->utime_ns < a->utime_ns || b->stime_ns < a->stime_ns || now->at.v <= last->at.v)
+        return 0;
+    int r = find_process(p, b->pid, &process);
+    if (r || !process)
+        return r;
+    memcpy(process->comm, b->comm, sizeof(process->comm));
+    process->mark = b->mark ? b->mark : process->mark;
+    process->has_charged = true;
+    process->user_ns += b->utime_ns - a->utime_ns;
+    process->sys_ns += b->stime_ns - a->stime_ns;
+    process->pro_rated = process->stretches == 0;
+    if (process->pro_rated)
+        share_out(p, process, (struct vt_window){ last->at, now->at },
+                  b->utime_ns - a->utime_ns + b->stime_ns - a->stime_ns);
+    return 0;
+}
+
+static int add_charges(struct pass *p)
+{
+    const struct vt_agent_log *log = &p->m->agent;
+    struct dated *dated = calloc(log->nr_reading + 1, sizeof(*dated));
+    size_t n = 0;
+    int r = dated ? 0 : -ENOMEM;
+    for (size_t i = 0; i < log->nr_reading && !r; i++)
+        if (when(p, &log->reading[i], &dated[n].at) && in_window(p, &log->reading[i], dated[n].at))
+            dated[n++].process = &log->reading[i].process;
+    if (n)
+        qsort(dated, n, sizeof(*dated), by_process_and_time);
+    for (size_t i = 1; i < n && !r; i++)
+        if (dated[i].process->pid == dated[i - 1].process->pid &&
+            dated[i].process->start_ticks == dated[i - 1].process->start_ticks)
+            r = charge(p, &dated[i - 1], &dated[i]);
+    free(dated);
+    return r;
+}
+
+/* ---- figures ---- */
+
+static void fill_one(const struct pass *p, struct process *from, struct vt_guest_process *to)
+{
+    *to = (struct vt_guest_process){ .tgid = from->tgid, .source = (enum vtg_task_source)from->source };
+    vt_name_clean(to->name, sizeof(to->name), from->comm, sizeof(from->comm));
+    to->of_benchmark = from->mark == p->mark;
+    to->has_charged = from->has_charged;
+    to->user_ns = from->user_ns;
+    to->sys_ns = from->sys_ns;
+    to->on_vcpu_ns = from->on_vcpu_ns;
+    to->waited_ns = from->waited_ns;
+    to->stretches = from->stretches;
+    for (unsigned int i = 0; i < VT_NR_STATES; i++) /* an edge moves time between two states */
+        if (from->sums.state[i])
+            from->sums.bound[i] += from->blur_ns;
+    for (unsigned int i = 0; i < VT_NR_CLASSES; i++)
+        from->sums.class_bound[i] += from->blur_ns;
+    vt_account_fill(&to->truth, &from->sums, p->b->elapsed.ns, &p->c->host, from->pro_rated);
+}
+
+static uint64_t time_of(const struct vt_guest_process *p)
+{
+    return p->on_vcpu_ns ? p->on_vcpu_ns : p->user_ns + p->sys_ns;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const uint64_t x = time_of(a), y = time_of(b);
+    return (x < y) - (x > y);
+}
+
+/* vCPU time of the window: what stretches could tell of. */
+static uint64_t vcpu_time(const struct pass *p)
+{
+    uint64_t sum = 0;
+    size_t from, to;
+    vt_lives_around(p->c, p->m, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct vt_life *life = &p->c->lives[i];
+        if (life->row.vm == p->m->row.id && life->start < p->b->window.to.v)
+            sum += p->b->window.to.v - vt_max(life->start, p->b->window.from.v);
+    }
+    return sum;
+}
+
+static int fill(struct pass *p, struct vt_benchmark *b)
+{
+    const uint64_t all = vcpu_time(p);
+    b->untold_ns = all > p->told_ns ? all - p->told_ns : 0;
+    if (p->nr_process == 0)
+        return 0;
+    b->processes = calloc(p->nr_process, sizeof(*b->processes));
+    if (!b->processes)
+        return -ENOMEM;
+    for (size_t i = 0; i < p->nr_process; i++)
+        if (p->process[i].stretches || p->process[i].has_charged)
+            fill_one(p, &p->process[i], &b->processes[b->nr_processes++]);
+    qsort(b->processes, b->nr_processes, sizeof(*b->processes), by_time);
+    return 0;
+}
+
+int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
+                      const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,
+                      struct vt_benchmark *b)
+{
+    struct pass p = { .c = c, .m = m, .time = time, .b = b, .mark = mark, .budget = budget };
+    p.of_task = calloc(m->agent.nr_task + 1, sizeof(*p.of_task));
+    int r = p.of_task ? add_stretches(&p) : -ENOMEM;
+    if (!r)
+        r = add_charges(&p);
+    if (!r)
+        r = fill(&p, b);
+    free(p.of_task);
+    free(p.process);
+    return r;
+}
