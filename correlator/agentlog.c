@@ -90,9 +90,13 @@ static int add_stretch(struct vt_agent_log *log, struct vt_task_batch *b, const 
     int r = GROW(log, stretch);
     if (r)
         return r;
-    log->stretch[log->nr_stretch++] = (struct vt_task_stretch){
-        .from = s->from, .to = s->to, .waited = s->waited, .who = who_is(log, s->tid), .end = (uint32_t)s->end
-    };
+    log->stretch[log->nr_stretch++] = (struct vt_task_stretch){ .from = s->from,
+                                                                .to = s->to,
+                                                                .waited = s->waited,
+                                                                .who = who_is(log, s->tid),
+                                                                .waker = s->waker,
+                                                                .end = (uint16_t)s->end,
+                                                                .wake = (uint16_t)s->wake };
     b->nr++;
     return 0;
 }

@@ -33,7 +33,9 @@ struct vt_task_stretch {
     uint64_t from, to;
     uint64_t waited; /* ticks before `from` in which it was runnable */
     uint32_t who;    /* into task[]; VT_TASK_IDLE, or VT_TASK_STRANGER: nobody said who that tid is */
-    uint32_t end;    /* enum vtg_task_end */
+    uint32_t waker;  /* tid, of VTG_WAKE_TASK */
+    uint16_t end;    /* enum vtg_task_end */
+    uint16_t wake;   /* enum vtg_wake */
 };
 #define VT_TASK_IDLE     UINT32_MAX
 #define VT_TASK_STRANGER (UINT32_MAX - 1)

@@ -47,6 +47,13 @@ static const char assumptions[] =
     "exits to the host, each resumption 0.6 to 1.4, and up to 10 us for cold caches; all of this host's own "
     "steal in the window may have hit it; time of unknown state may have been delay";
 
+static const char assumptions_played[] =
+    "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
+    "by the "
+    "same tasks, timers and devices, each after the same work; each resumption cost up to what is said of "
+    "exits; "
+    "all of this host's own steal in the window may have hit it; time of unknown state may have been delay";
+
 /* Of an exit to the host, there and back. */
 struct exit_cost {
     bool worked_out;
@@ -315,7 +322,8 @@ static struct excess held_excess(const struct vt_benchmark *b, uint64_t delay_ns
     };
 }
 
-static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint64_t edge_ns)
+static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint64_t edge_ns,
+                        struct excess *ret_excess)
 {
     struct vt_sums all = { 0 }, sums;
     struct delays d = { 0 };
@@ -356,6 +364,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
     x.most += d.lost + b->undilated.outer_ns;
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
+    *ret_excess = x;
     return 0;
 }
 
@@ -453,10 +462,26 @@ static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns 
     return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
 }
 
+/* The play leaves out less than all delays and more than those that nothing absorbed, or it is not believed.
+ */
+static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
+                   struct excess x)
+{
+    const uint64_t low = vt_max(u->low_ns, less(played->low_ns, x.most + elapsed->bound_ns));
+    const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
+    if (low > high)
+        return;
+    u->low_ns = low;
+    u->high_ns = high;
+    u->played = true;
+    u->assumptions = assumptions_played;
+}
+
 /* What its agent told beyond the marks. */
 static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const struct vt_mark *end,
-                       struct vt_benchmark *b)
+                       struct excess x, struct vt_benchmark *b)
 {
+    struct vt_replayed replayed;
     const struct vt_guest_time time = { guest_time, p };
     const struct vt_run_row *row =
         vt_agent_log_run(&p->m->agent, end->id, begin->sample.host, end->sample.host);
@@ -469,7 +494,12 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .elapsed_ns = row->run.elapsed_ns,
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
-    return vt_processes_fill(p->c, p->m, &time, end->id, &p->stretches_left, b);
+    int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->stretches_left, b);
+    if (!r)
+        r = vt_replay(p->c, p->m, &time, b, &p->stretches_left, &replayed);
+    if (!r && replayed.known && b->undilated.known)
+        narrow(&b->undilated, &b->elapsed, &replayed, x);
+    return r;
 }
 
 /* 1: filled; 0: not a benchmark; or -ENOMEM. */
@@ -491,9 +521,10 @@ static int fill_one(struct bench_pass *p, size_t end_index, struct vt_benchmark 
     fill_gaps(p, clock, begin, end, next_begin(p->m, end_index), b);
     if (p->bare)
         return 1;
-    int r = account_true(p, b, edge_ns);
+    struct excess x = { 0 };
+    int r = account_true(p, b, edge_ns, &x);
     if (!r && is_system(p->m))
-        r = fill_system(p, begin, end, b);
+        r = fill_system(p, begin, end, x, b);
     if (r)
         free(b->processes);
     return r ? r : 1;

@@ -369,4 +369,17 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
                       const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,
                       struct vt_benchmark *b);
 
+/* ---- replay.c ---- */
+
+/** What the window would have taken without the host's delays; known only if the tasks were told of in full.
+ */
+struct vt_replayed {
+    bool known;
+    uint64_t low_ns, high_ns; /* equal where all wake-ups are known; no cost of being held is taken off */
+};
+
+/** b->window, b->untold_ns are there; budget as above. 0 or -ENOMEM. */
+int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
+              const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
+
 #endif

@@ -150,6 +150,7 @@ struct vt_belief {
 struct vt_undilated {
     bool known;
     uint64_t low_ns, high_ns;
+    bool played;             /* narrowed by playing the guest's tasks again without the delays */
     uint64_t outer_ns;       /* of low_ns: so much may be this host's own steal, and not the guest's work */
     const char *assumptions; /* static text */
 };

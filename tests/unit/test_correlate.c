@@ -301,6 +301,18 @@ static int add_record(struct vt_correlator *c, struct line *l)
     return vt_correlator_guest_record(c, &r);
 }
 
+static enum vtg_wake wake_named(struct line *l, const char *name)
+{
+    static const char *const wakes[VTG_NR_WAKES] = { "unknown",  "none", "relative",
+                                                     "absolute", "task", "device" };
+    for (unsigned int i = 0; name && i < VTG_NR_WAKES; i++)
+        if (strcmp(wakes[i], name) == 0)
+            return (enum vtg_wake)i;
+    if (name)
+        die(l, "no such wake-up: %s", name);
+    return VTG_WAKE_UNKNOWN;
+}
+
 /* What an agent says of a system's tasks. */
 static int add_agent_record(struct vt_correlator *c, struct line *l)
 {
@@ -318,6 +330,8 @@ static int add_agent_record(struct vt_correlator *c, struct line *l)
         r.tasks.cpu = (uint32_t)number(l, "cpu");
         s.waited = number(l, "waited");
         s.tid = (uint32_t)number(l, "tid");
+        s.wake = wake_named(l, text(l, "wake"));
+        s.waker = (uint32_t)number(l, "waker");
         struct vtg_task_cursor at = vtg_task_begin(&r.tasks);
         if (!vtg_pack_stretch(&r.tasks, &at, &s))
             die(l, "no room");
@@ -485,6 +499,7 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             }
             expect_account(l, &b->truth);
             expect_belief(l, &b->believed);
+            expect_number(l, "played", b->undilated.played);
             expect_number(l, "processes", (int64_t)b->nr_processes);
             expect_number(l, "untold", (int64_t)b->untold_ns);
             expect_number(l, "run.user", (int64_t)b->run.user_ns);

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A benchmark played again without what the host took: each stretch of each task of
+ * the guest takes as long as its vCPU really ran in it, begins when what woke the task
+ * would then have happened, and when its vCPU is through with what it ran before.
+ * Tasks keep their order on their vCPUs.  Played twice: what is not known is decided
+ * for the earliest end, and for the latest.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/state.h"
+#include "correlator/internal.h"
+#include "vt/task_pack.h"
+
+#define NONE SIZE_MAX
+/* A wake-up's time stamp and the switch to who then woke are not one instant: so far after a delay it is due
+ * to it. */
+#define TAIL_SLACK_NS UINT64_C(200000)
+/* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
+#define UNTOLD_PARTS 100u
+
+enum play { EARLIEST, LATEST, NR_PLAYS };
+
+/* A stretch of a task on the host's clock. */
+struct step {
+    uint64_t from, to, ready;
+    uint64_t begin[NR_PLAYS]; /* when it is played */
+    uint32_t cpu, thread;     /* thread: into replay.thread[] */
+    uint32_t waker;           /* thread, or UINT32_MAX */
+    uint32_t wake;            /* enum vtg_wake */
+    size_t on_thread;         /* the step of the same thread before it, NONE: the first */
+    size_t on_cpu;            /* the same of its vCPU */
+};
+
+/* A thread's steps are order[first] to order[first + nr - 1]. */
+struct thread {
+    uint32_t tid;
+    size_t first, nr;
+};
+
+/* What kept a vCPU from running, in order of time; sum: of those before it. */
+struct delay {
+    uint64_t from, to, sum;
+};
+
+struct vcpu_delays {
+    uint32_t cpu;
+    struct delay *delay;
+    size_t nr, room;
+    uint64_t last_to;
+    int error;
+};
+
+struct replay {
+    const struct vt_correlator *c;
+    const struct vt_machine *m;
+    const struct vt_guest_time *time;
+    struct vt_window window;
+    struct step *step; /* by `from` */
+    size_t nr_step, room_step;
+    struct thread *thread; /* by tid */
+    size_t nr_thread;
+    size_t *order;
+    struct vcpu_delays *vcpu;
+    size_t nr_vcpu, room_vcpu;
+};
+
+/* ---- delays ---- */
+
+static void add_delay(void *context, const struct vt_piece *p)
+{
+    struct vcpu_delays *v = context;
+    const enum vt_class class = p->on_cpu ? VT_CLASS_USED : vt_states[p->state].class;
+    if (v->error || (class != VT_CLASS_STOLEN && class != VT_CLASS_STALLED && class != VT_CLASS_PAUSED))
+        return;
+    struct delay *last = v->nr ? &v->delay[v->nr - 1] : NULL;
+    if (last && last->to == p->from) {
+        last->to = p->to;
+        return;
+    }
+    v->error = vt_grow((void **)&v->delay, &v->room, v->nr, sizeof(*v->delay));
+    if (v->error)
+        return;
+    const uint64_t sum = last ? last->sum + (last->to - last->from) : 0;
+    v->delay[v->nr++] = (struct delay){ p->from, p->to, sum };
+}
+
+static struct vcpu_delays *delays_of(const struct replay *r, uint32_t cpu)
+{
+    for (size_t i = 0; i < r->nr_vcpu; i++)
+        if (r->vcpu[i].cpu == cpu)
+            return &r->vcpu[i];
+    return NULL;
+}
+
+static int find_delays(struct replay *r)
+{
+    size_t from, to;
+    vt_lives_around(r->c, r->m, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct vt_life *life = &r->c->lives[i];
+        if (life->row.vm != r->m->row.id)
+            continue;
+        struct vcpu_delays *v = delays_of(r, life->row.index);
+        if (!v) {
+            int e = vt_grow((void **)&r->vcpu, &r->room_vcpu, r->nr_vcpu, sizeof(*r->vcpu));
+            if (e)
+                return e;
+            v = &r->vcpu[r->nr_vcpu++];
+            *v = (struct vcpu_delays){ .cpu = life->row.index };
+        }
+        vt_walk(r->c, life, r->window, add_delay, v, NULL);
+        if (v->error)
+            return v->error;
+    }
+    return 0;
+}
+
+/* Delay of the vCPU before `at`. */
+static uint64_t delay_before(const struct vcpu_delays *v, uint64_t at, const struct delay **ret_last)
+{
+    size_t low = 0, high = v ? v->nr : 0;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (v->delay[middle].from < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_last = low ? &v->delay[low - 1] : NULL;
+    return low ? v->delay[low - 1].sum + (vt_min(v->delay[low - 1].to, at) - v->delay[low - 1].from) : 0;
+}
+
+static uint64_t delay_in(const struct replay *r, uint32_t cpu, uint64_t from, uint64_t to)
+{
+    const struct vcpu_delays *v = delays_of(r, cpu);
+    const struct delay *unused;
+    return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
+}
+
+/* The delay that ended just before `at`, and not before `from`: what was then due came so much later. */
+static uint64_t tail_delay(const struct replay *r, uint32_t cpu, uint64_t from, uint64_t at)
+{
+    const struct delay *last;
+    delay_before(delays_of(r, cpu), at, &last);
+    if (!last || last->to > at || at - last->to > TAIL_SLACK_NS || last->to <= from)
+        return 0;
+    return last->to - vt_max(last->from, from);
+}
+
+/* ---- steps ---- */
+
+static int add_step(struct replay *r, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
+{
+    const guest_tsc tsc[2] = { { s->from }, { s->to } };
+    host_ns at[2];
+    uint64_t bound, ready;
+    for (unsigned int i = 0; i < 2; i++)
+        if (r->time->to_ns(r->time->context, batch->cpu, tsc[i], batch->host, &at[i], &bound))
+            return 0;
+    if (at[1].v <= r->window.from.v || at[0].v >= r->window.to.v || at[0].v >= at[1].v ||
+        s->who >= r->m->agent.nr_task)
+        return 0;
+    /* at the rate of the stretch itself, or of no time at all */
+    ready = s->to > s->from
+                ? (uint64_t)((unsigned __int128)s->waited * (at[1].v - at[0].v) / (s->to - s->from))
+                : 0;
+    int e = vt_grow((void **)&r->step, &r->room_step, r->nr_step, sizeof(*r->step));
+    if (e)
+        return e;
+    r->step[r->nr_step++] = (struct step){ .from = vt_max(at[0].v, r->window.from.v),
+                                           .to = vt_min(at[1].v, r->window.to.v),
+                                           .ready = at[0].v - vt_min(at[0].v, ready),
+                                           .cpu = batch->cpu,
+                                           .thread = r->m->agent.task[s->who].tid,
+                                           .waker = s->wake == VTG_WAKE_TASK ? s->waker : 0,
+                                           .wake = s->wake };
+    return 0;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const struct step *x = a, *y = b;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
+static int find_steps(struct replay *r, uint64_t *budget, bool *ret_whole)
+{
+    const struct vt_agent_log *log = &r->m->agent;
+    int e = 0;
+    *ret_whole = true;
+    for (size_t i = 0; i < log->nr_batch && !e; i++) {
+        const struct vt_task_batch *batch = &log->batch[i];
+        if (batch->host.v < r->window.from.v)
+            continue;
+        if (batch->lost || batch->source == VTG_TASKS_SAMPLED)
+            *ret_whole = false;
+        for (uint32_t n = 0; n < batch->nr && !e && *budget; n++, --*budget)
+            e = add_step(r, batch, &log->stretch[batch->first + n]);
+    }
+    if (!*budget)
+        *ret_whole = false;
+    if (r->nr_step)
+        qsort(r->step, r->nr_step, sizeof(*r->step), by_begin);
+    return e;
+}
+
+/* ---- threads ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static uint32_t thread_of(const struct replay *r, uint32_t tid)
+{
+    size_t low = 0, high = r->nr_thread;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (r->thread[middle].tid < tid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < r->nr_thread && r->thread[low].tid == tid ? (uint32_t)low : UINT32_MAX;
+}
+
+static int name_threads(struct replay *r)
+{
+    uint32_t *tid = calloc(r->nr_step, sizeof(*tid));
+    r->thread = calloc(r->nr_step, sizeof(*r->thread));
+    r->order = calloc(r->nr_step, sizeof(*r->order));
+    if (!tid || !r->thread || !r->order) {
+        free(tid);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < r->nr_step; i++)
+        tid[i] = r->step[i].thread;
+    qsort(tid, r->nr_step, sizeof(*tid), by_number);
+    for (size_t i = 0; i < r->nr_step; i++) {
+        if (!r->nr_thread || r->thread[r->nr_thread - 1].tid != tid[i])
+            r->thread[r->nr_thread++] = (struct thread){ .tid = tid[i], .first = i };
+        r->thread[r->nr_thread - 1].nr++;
+    }
+    free(tid);
+    return 0;
+}
+
+/* Each step's thread and vCPU, and the steps before it there. */
+static int link_steps(struct replay *r)
+{
+    size_t *last = calloc(r->nr_vcpu + 1, sizeof(*last)), *seen = calloc(r->nr_thread + 1, sizeof(*seen));
+    if (!last || !seen) {
+        free(last);
+        free(seen);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < r->nr_step; i++) {
+        struct step *s = &r->step[i];
+        const struct vcpu_delays *v = delays_of(r, s->cpu);
+        size_t *before = v ? &last[v - r->vcpu] : &last[r->nr_vcpu];
+        s->thread = thread_of(r, s->thread);
+        s->waker = s->wake == VTG_WAKE_TASK ? thread_of(r, s->waker) : UINT32_MAX;
+        const struct thread *t = &r->thread[s->thread];
+        s->on_cpu = *before ? *before - 1 : NONE;
+        s->on_thread = seen[s->thread] ? r->order[t->first + seen[s->thread] - 1] : NONE;
+        r->order[t->first + seen[s->thread]++] = i;
+        *before = i + 1;
+    }
+    free(last);
+    free(seen);
+    return 0;
+}
+
+/* ---- the play ---- */
+
+/* When the step is where it was at `at`. */
+static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
+{
+    at = vt_max(at, s->from);
+    return s->begin[play] + (at - s->from) - delay_in(r, s->cpu, s->from, at);
+}
+
+/* The thread's step that was under way at `at`, or the last before it. NONE: there is none. */
+static size_t step_at(const struct replay *r, uint32_t thread, uint64_t at)
+{
+    const struct thread *t = &r->thread[thread];
+    size_t low = 0, high = t->nr;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (r->step[r->order[t->first + middle]].from <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? r->order[t->first + low - 1] : NONE;
+}
+
+/* It slept from `end` on (played: `end_played`), and was woken by no task. */
+static uint64_t woken(const struct replay *r, const struct step *s, enum play play, uint64_t end,
+                      uint64_t end_played)
+{
+    const uint64_t ready = vt_max(s->ready, end), all = delay_in(r, s->cpu, end, ready);
+    switch ((enum vtg_wake)s->wake) {
+    case VTG_WAKE_RELATIVE:
+    case VTG_WAKE_DEVICE:
+        return end_played + (ready - end) - (play == EARLIEST ? all : tail_delay(r, s->cpu, end, ready));
+    case VTG_WAKE_ABSOLUTE:
+        return vt_max(end_played, play == EARLIEST ? ready - all : ready);
+    default: /* either */
+        return play == EARLIEST ? end_played + (ready - end) - all : vt_max(end_played, ready);
+    }
+}
+
+static uint64_t ready_played(const struct replay *r, const struct step *s, enum play play)
+{
+    const struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
+    const uint64_t end = before ? before->to : r->window.from.v;
+    const uint64_t end_played = before ? played(r, before, play, before->to) : r->window.from.v;
+    const size_t j =
+        s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
+
+    if (s->wake == VTG_WAKE_NONE)
+        return end_played;
+    if (j != NONE && s->ready >= r->window.from.v && r->step[j].to + TAIL_SLACK_NS >= s->ready)
+        return vt_max(end_played, played(r, &r->step[j], play, vt_min(s->ready, r->step[j].to)));
+    return woken(r, s, play, end, end_played);
+}
+
+static void play_all(struct replay *r, enum play play)
+{
+    for (size_t i = 0; i < r->nr_step; i++) {
+        struct step *s = &r->step[i];
+        const struct step *before = s->on_cpu == NONE ? NULL : &r->step[s->on_cpu];
+        uint64_t begin = s->from;
+        if (s->from > r->window.from.v) {
+            begin = ready_played(r, s, play);
+            if (before)
+                begin = vt_max(begin, played(r, before, play, before->to));
+            begin = vt_min(vt_max(begin, r->window.from.v), s->from);
+        }
+        s->begin[play] = begin;
+    }
+}
+
+/* The step in which the end mark was set: the last of its vCPU. NONE: it was not told. */
+static size_t last_step(const struct replay *r, uint32_t cpu)
+{
+    for (size_t i = r->nr_step; i-- > 0;)
+        if (r->step[i].cpu == cpu)
+            return r->step[i].to + TAIL_SLACK_NS >= r->window.to.v ? i : NONE;
+    return NONE;
+}
+
+static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *ret)
+{
+    int e = r->nr_step ? find_delays(r) : 0;
+    if (!e && r->nr_step)
+        e = name_threads(r);
+    if (!e && r->nr_step)
+        e = link_steps(r);
+    const size_t end = e ? NONE : last_step(r, end_cpu);
+    if (end == NONE)
+        return e;
+    const uint64_t rest = r->window.to.v - r->step[end].to;
+    for (enum play play = EARLIEST; play < NR_PLAYS; play++)
+        play_all(r, play);
+    const uint64_t low = played(r, &r->step[end], EARLIEST, r->step[end].to) + rest,
+                   high = played(r, &r->step[end], LATEST, r->step[end].to) + rest;
+    ret->known = low <= high;
+    ret->low_ns = low - r->window.from.v;
+    ret->high_ns = high - r->window.from.v;
+    return 0;
+}
+
+int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
+              const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret)
+{
+    struct replay r = { .c = c, .m = m, .time = time, .window = b->window };
+    bool whole;
+    *ret = (struct vt_replayed){ 0 };
+    if (b->untold_ns > b->elapsed.ns / UNTOLD_PARTS || c->host.ledger_only)
+        return 0;
+    int e = find_steps(&r, budget, &whole);
+    if (!e && whole)
+        e = play_again(&r, b->vcpu_index, ret);
+    for (size_t i = 0; i < r.nr_vcpu; i++)
+        free(r.vcpu[i].delay);
+    free(r.vcpu);
+    free(r.step);
+    free(r.thread);
+    free(r.order);
+    return e;
+}
