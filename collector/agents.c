@@ -3,6 +3,7 @@
 #include "agents.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -205,8 +206,8 @@ static bool find_vm(struct vt_agents *a, struct end *end)
     end->look_at.v = now.v + LOOK_AGAIN;
     if (!vt_guest_process_find(end->address.name, &p))
         return false;
-    const int64_t id =
-        vt_roster_guest(a->sink.roster, p.tgid, p.start_ns, p.kind, end->address.name, a->sink.err);
+    const char *name = p.by_pid ? NULL : end->address.name;
+    const int64_t id = vt_roster_guest(a->sink.roster, p.tgid, p.start_ns, p.kind, name, a->sink.err);
     if (id < 0)
         a->sink.error = (int)id;
     end->tgid = p.tgid;
@@ -267,13 +268,16 @@ static void connect_end(struct vt_agents *a, struct end *end)
 static void connect_found(struct vt_agents *a, struct end *end)
 {
     const host_ns now = vt_host_now();
+    struct vt_unix_place place;
     char path[VT_UNIX_PATH];
 
     if (now.v < end->look_at.v)
         return;
     end->look_at.v = now.v + LOOK_AGAIN;
-    if (vt_qemu_socket_of(end->tgid, path) == 0 && vt_agent_address_unix(path, &end->address))
-        connect_end(a, end);
+    if (vt_qemu_socket_of(end->tgid, &place, path) || !vt_agent_address_unix(path, &end->address))
+        return;
+    snprintf(end->address.where, sizeof(end->address.where), "unix:%s", place.path);
+    connect_end(a, end);
 }
 
 static void tick_channel_of(struct vt_agents *a, struct end *end)

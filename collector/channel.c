@@ -27,8 +27,9 @@ enum {
 #define ASK_EVERY    (200 * MS)
 #define ASK_FIRST    (100 * MS)  /* in the first second: a clock map is wanted soon */
 #define ASK_SILENT   (1000 * MS) /* who does not answer is not to find a heap when he wakes */
-#define SILENT_AFTER (1000 * MS) /* five questions */
-#define GIVE_UP      (5000 * MS) /* a frame that is due and does not come, though later ones do */
+#define ASK_AFTER    (300 * MS)
+#define SILENT_AFTER (1000 * MS)  /* five questions */
+#define GIVE_UP      (20000 * MS) /* a frame that is due and does not come, though later ones do */
 
 /* ---- begin and end ---- */
 
@@ -150,7 +151,7 @@ void vt_channel_flush(struct vt_channel *c, bool last)
     struct vt_channel_sink *s = c->sink;
     int e = 0;
 
-    if (!s->store || (c->vm == 0 && !c->asks) || !bind_vm(c))
+    if (!s->store || (c->vm == 0 && !c->of) || !bind_vm(c))
         return;
     if (last && c->silent) {
         const host_ns now = vt_host_now();
@@ -347,6 +348,7 @@ static void on_frame(void *context, enum vtg_type type, const union vt_frame_bod
     if (type == VTG_RELAY) {
         c->relay = body->relay;
         c->relayed = true;
+        c->asks = c->decoder.in_order = false;
         return;
     }
     if (type == VTG_PONG) {
@@ -458,6 +460,7 @@ void vt_channel_read(struct vt_channel *c)
         c->read_tsc.v = __rdtsc();
         c->read_at = vt_host_now();
         if (n > 0) {
+            c->heard = true;
             c->bytes_left -= (size_t)n;
             vt_frame_decode(&c->decoder, buf, (size_t)n, on_frame, c);
             count_losses(c, (size_t)n);
@@ -548,9 +551,17 @@ static void look_if_stuck(struct vt_channel *c)
     }
 }
 
+/* An agent says nothing before it is asked; a monitor of ours does, and does not listen. */
+static void look_if_waiting(struct vt_channel *c)
+{
+    if (c->trusted && !c->heard && vt_host_now().v - c->opened.v > ASK_AFTER)
+        vt_channel_ask(c);
+}
+
 void vt_channel_tick(struct vt_channel *c)
 {
     renew(c);
+    look_if_waiting(c);
     if (vt_channel_arm(c)) {
         if (!c->connecting)
             vt_channel_read(c);

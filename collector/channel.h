@@ -39,7 +39,7 @@ struct vt_channel {
     bool asks;       /* PINGs are sent */
     bool settled;    /* an agent answered: from here on its frames come in order */
     bool has_system; /* said in this session */
-    bool has_hello, silent, resync;
+    bool has_hello, silent, resync, heard;
     uint32_t tgid; /* the VM */
     uint64_t start_ns;
     int64_t vm; /* in the recording; 0 until the first good frame */

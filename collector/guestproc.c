@@ -58,7 +58,7 @@ static bool look_at(uint32_t pid, const char *name, bool by_pid, struct vt_guest
     }
     free(args);
     if (found)
-        *ret = (struct vt_guest_process){ pid, vt_process_start(pid), kind };
+        *ret = (struct vt_guest_process){ pid, vt_process_start(pid), kind, by_pid };
     return found && ret->start_ns;
 }
 

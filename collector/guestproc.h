@@ -12,6 +12,7 @@ struct vt_guest_process {
     uint32_t tgid;
     uint64_t start_ns;
     enum vt_vm_kind kind;
+    bool by_pid; /* what it is called was not asked */
 };
 
 /**

@@ -300,26 +300,30 @@ static int find_listener(uint32_t tgid, const struct vt_qemu_socket *s, struct v
     return found && has_socket(tgid, ret->inode) ? 0 : -ENOENT;
 }
 
-int vt_qemu_socket_of(uint32_t tgid, char ret_path[VT_UNIX_PATH])
+/* By its own root or working directory: it may have others than we. What is too long for that is tried as it
+ * is. */
+static bool path_from_here(uint32_t tgid, const char *path, char ret[VT_UNIX_PATH])
+{
+    const bool absolute = path[0] == '/';
+    const int n = snprintf(ret, VT_UNIX_PATH, "/proc/%u/%s%s", tgid, absolute ? "root" : "cwd/", path);
+
+    if (n < VT_UNIX_PATH)
+        return true;
+    strcpy(ret, path);
+    return absolute;
+}
+
+int vt_qemu_socket_of(uint32_t tgid, struct vt_unix_place *ret, char ret_path[VT_UNIX_PATH])
 {
     struct vt_qemu_socket s;
-    struct vt_unix_place place;
     size_t n;
     char *args = vt_command_line(tgid, &n);
     const bool named = args && vt_qemu_find_socket(args, n, &s);
-    int e;
 
     free(args);
-    if (!named || (e = find_listener(tgid, &s, &place)))
+    if (!named || find_listener(tgid, &s, ret) || !path_from_here(tgid, ret->path, ret_path))
         return -ENOENT;
-    /* by its own root or working directory: it may have others than we */
-    const int len = snprintf(ret_path, VT_UNIX_PATH, "/proc/%u/%s%s", tgid,
-                             place.path[0] == '/' ? "root" : "cwd/", place.path);
-    if (len >= VT_UNIX_PATH && (place.path[0] != '/' || strlen(place.path) >= VT_UNIX_PATH))
-        return -ENOENT;
-    if (len >= VT_UNIX_PATH)
-        strcpy(ret_path, place.path);
-    return place.held ? -EBUSY : 0;
+    return ret->held ? -EBUSY : 0;
 }
 
 uint32_t vt_qemu_cid_of(uint32_t tgid)

@@ -42,10 +42,10 @@ struct vt_unix_place {
 bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_place *ret);
 
 /**
- * The socket of a QEMU process, if the process itself listens there.  ret_path: how
- * we reach it, whatever its working directory.  0, -ENOENT: none; -EBUSY: another is connected.
+ * The socket of a QEMU process, if the process itself listens there, as it calls it.  ret_path: how
+ * we reach it, whatever its root and working directory.  0, -ENOENT: none; -EBUSY: another is connected.
  */
-int vt_qemu_socket_of(uint32_t tgid, char ret_path[VT_UNIX_PATH]);
+int vt_qemu_socket_of(uint32_t tgid, struct vt_unix_place *ret, char ret_path[VT_UNIX_PATH]);
 uint32_t vt_qemu_cid_of(uint32_t tgid);
 
 /** All of /proc/PID/cmdline, up to 256 KiB; to be freed. NULL: gone, or no memory. */

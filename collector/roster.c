@@ -157,7 +157,10 @@ int64_t vt_roster_guest(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, e
 
     if (known)
         return enter(r, known, err);
-    snprintf(vm.name, sizeof(vm.name), "%s", name);
+    if (name)
+        snprintf(vm.name, sizeof(vm.name), "%s", name);
+    else
+        vt_vm_name(tgid, "?", vm.name);
     return add_vm(r, &vm, err);
 }
 

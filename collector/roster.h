@@ -42,7 +42,8 @@ bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known
 /** The i-th that is known, from 0. False: there are no more. */
 bool vt_roster_at(const struct vt_roster *r, size_t i, struct vt_known_vm *ret);
 
-/** A VM that the ledger may not see: as vt_roster_process(), but told what it is and is called. */
+/** A VM that the ledger may not see: as vt_roster_process(), but told what it is and is called (NULL: it is
+ * asked). */
 int64_t vt_roster_guest(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, enum vt_vm_kind kind,
                         const char *name, struct vt_err *err);
 
