@@ -1,327 +1,499 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The set of channels: who may come, whom we go to, and when. */
 #include "agents.h"
 
 #include <errno.h>
-#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "channel.h"
+#include "guestproc.h"
 #include "hostinfo.h"
-#include "wire/frame.h"
+#include "qemu.h"
 
 enum {
     MAX_CHANNELS = 256,
     ACCEPTS_PER_TICK = MAX_CHANNELS,
-    BYTES_PER_READ = 65536,
-    READS_PER_EVENT = 16,
-    /* A channel's allowances: when one is spent, nothing is read until the next tick, and the sender waits.
-     */
-    BYTES_PER_TICK = 1 << 20,
-    FRAMES_PER_TICK = 4096,
-    /* More losses than frames allowed are not believed. */
-    LOSSES_PER_TICK = FRAMES_PER_TICK,
+    MAX_ENDS = 256, /* named and found */
 };
 
-struct channel {
-    struct vt_agents *owner;
-    int fd;     /* -1: free */
-    bool armed; /* in the epoll set */
+#define CONNECT_WITHIN (5 * VT_NSEC_PER_SEC)
+#define LOOK_AGAIN     (2 * VT_NSEC_PER_SEC) /* at a QEMU's command line, and for a process by name */
+
+/* Where an agent is to be had. */
+struct end {
+    struct vt_agent_address address;
+    bool found; /* on a QEMU's command line: the VM is its process for good */
+    bool seen;  /* its VM was there */
     uint32_t tgid;
-    uint64_t start_ns; /* of the process */
-    int64_t vm;        /* 0 until the first good frame */
-    struct vtg_hello hello;
-    bool has_hello;
-    struct vt_frame_decoder decoder;
-    struct vtg_relay relay; /* of the next frame; host_ns 0 if none */
-    size_t bytes_left;
-    unsigned frames_left, losses_left;
-    uint64_t told; /* losses that the decoder told so far */
-    uint64_t lost; /* those believed */
+    uint64_t start_ns;
+    int listen_fd; /* -1: we connect */
+    bool armed;
+    struct vt_channel *channel;
+    host_ns look_at; /* not before */
+    int told;        /* the failure that was told last, errno */
 };
 
 struct vt_agents {
-    int fd, epoll_fd;
-    bool armed;
+    struct vt_channel_sink sink;
+    int fd, timer_fd;
+    bool armed, finds;
     unsigned accepts_left;
-    struct vt_store *store;
-    struct vt_roster *roster;
-    struct vt_err *err; /* of the call under way */
-    int error;
-    uint64_t lost_elsewhere; /* by channels closed since, or refused */
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    struct channel channels[MAX_CHANNELS];
+    struct vt_agent_address address; /* of our own socket */
+    struct vt_channel channels[MAX_CHANNELS];
+    size_t nr_ends;
+    struct end ends[MAX_ENDS];
 };
 
-/* A socket at which nobody listens: a killed recorder left it. A file that is no socket refuses too. */
-static bool is_abandoned(const struct sockaddr_un *addr)
-{
-    struct stat st;
-    bool abandoned = false;
-    int fd;
+/* ---- the epoll set ---- */
 
-    if (lstat(addr->sun_path, &st) || !S_ISSOCK(st.st_mode))
-        return false;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0) {
-        abandoned = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) && errno == ECONNREFUSED;
-        close(fd);
-    }
-    return abandoned;
-}
-
-/* bind(), also where a killed recorder was: 0, or -1 with bind's errno. */
-static int take_path(int fd, const struct sockaddr_un *addr)
-{
-    const struct sockaddr *generic = (const struct sockaddr *)addr;
-
-    if (bind(fd, generic, sizeof(*addr)) == 0)
-        return 0;
-    if (errno == EADDRINUSE) {
-        if (is_abandoned(addr) && unlink(addr->sun_path) == 0)
-            return bind(fd, generic, sizeof(*addr));
-        errno = EADDRINUSE;
-    }
-    return -1;
-}
-
-int vt_agents_open(const char *path, int epoll_fd, struct vt_store *store, struct vt_roster *roster,
-                   struct vt_agents **ret, struct vt_err *err)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    struct vt_agents *a;
-
-    if (strlen(path) >= sizeof(addr.sun_path))
-        return vt_fail(err, ENAMETOOLONG, "agent socket path is too long: %s", path);
-    a = calloc(1, sizeof(*a));
-    if (!a)
-        return vt_fail(err, ENOMEM, "out of memory");
-    strcpy(addr.sun_path, path);
-    for (size_t i = 0; i < MAX_CHANNELS; i++)
-        a->channels[i] = (struct channel){ .owner = a, .fd = -1 };
-    a->epoll_fd = epoll_fd;
-    a->store = store;
-    a->roster = roster;
-    a->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = a };
-    mode_t mask = umask(0077);
-    int failed = a->fd < 0 || take_path(a->fd, &addr) || listen(a->fd, 64) ||
-                 epoll_ctl(epoll_fd, EPOLL_CTL_ADD, a->fd, &ev);
-    int number = errno;
-    umask(mask);
-    if (failed) {
-        vt_agents_close(a);
-        return vt_fail(err, number, "cannot listen for agents at %s: %s", path, strerror(number));
-    }
-    a->armed = true;
-    a->accepts_left = ACCEPTS_PER_TICK;
-    strcpy(a->path, path);
-    *ret = a;
-    return 0;
-}
-
-/* Out of the epoll set, not its events cleared: a hangup would be told all the same, and again at once. */
-static bool arm(struct vt_agents *a, int fd, void *ptr, bool *armed)
+static bool watch(const struct vt_agents *a, int fd, void *ptr, bool *armed)
 {
     struct epoll_event ev = { .events = EPOLLIN, .data.ptr = ptr };
 
     if (!*armed)
-        *armed = epoll_ctl(a->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
+        *armed = epoll_ctl(a->sink.epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
     return *armed;
 }
 
-static void disarm(struct vt_agents *a, int fd, bool *armed)
+static void unwatch(const struct vt_agents *a, int fd, bool *armed)
 {
     if (*armed)
-        epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        epoll_ctl(a->sink.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
     *armed = false;
 }
 
-static void drop_channel(struct channel *c)
+/* Wakes us when the next question is due. */
+static void set_timer(const struct vt_agents *a)
 {
-    c->owner->lost_elsewhere += c->lost;
-    close(c->fd);
-    c->fd = -1;
+    const host_ns now = vt_host_now();
+    struct itimerspec t = { 0 };
+    uint64_t soonest = UINT64_MAX;
+
+    for (size_t i = 0; i < MAX_CHANNELS; i++) {
+        const uint64_t wants = vt_channel_wants(&a->channels[i], now);
+        if (wants < soonest)
+            soonest = wants;
+    }
+    if (soonest != UINT64_MAX) {
+        t.it_value.tv_sec = (time_t)(soonest / VT_NSEC_PER_SEC);
+        t.it_value.tv_nsec = (long)(soonest % VT_NSEC_PER_SEC) + (soonest == 0);
+    }
+    timerfd_settime(a->timer_fd, 0, &t, NULL);
 }
 
-static void renew(struct channel *c)
+/* ---- begin and end ---- */
+
+int vt_agents_open(const char *path, int epoll_fd, struct vt_store *store, struct vt_roster *roster,
+                   struct vt_agents **ret, struct vt_err *err)
 {
-    c->bytes_left = BYTES_PER_TICK;
-    c->frames_left = FRAMES_PER_TICK;
-    c->losses_left = LOSSES_PER_TICK;
+    struct vt_agents *a = calloc(1, sizeof(*a));
+    bool timed = false;
+
+    if (!a)
+        return vt_fail(err, ENOMEM, "out of memory");
+    a->fd = a->timer_fd = -1;
+    a->sink = (struct vt_channel_sink){ .epoll_fd = epoll_fd, .store = store, .roster = roster };
+    for (size_t i = 0; i < MAX_CHANNELS; i++)
+        a->channels[i] = (struct vt_channel){ .sink = &a->sink, .fd = -1 };
+    if (!vt_agent_address_unix(path, &a->address)) {
+        vt_agents_close(a);
+        return vt_fail(err, ENAMETOOLONG, "agent socket path is too long: %s", path);
+    }
+    a->fd = vt_agent_listen(&a->address, err);
+    if (a->fd < 0) {
+        const int e = a->fd;
+        vt_agents_close(a);
+        return e;
+    }
+    a->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (a->timer_fd < 0 || !watch(a, a->timer_fd, &a->timer_fd, &timed) || !watch(a, a->fd, a, &a->armed)) {
+        const int number = errno;
+        vt_agents_close(a);
+        return vt_fail(err, number, "cannot wait for agents: %s", strerror(number));
+    }
+    a->accepts_left = ACCEPTS_PER_TICK;
+    *ret = a;
+    return 0;
 }
 
+static void remove_end(struct vt_agents *a, struct end *end);
+
+void vt_agents_close(struct vt_agents *a)
+{
+    if (!a)
+        return;
+    for (size_t i = 0; i < MAX_CHANNELS; i++)
+        if (a->channels[i].fd >= 0) {
+            close(a->channels[i].fd);
+            a->channels[i].fd = -1;
+        }
+    for (size_t i = 0; i < a->nr_ends; i++)
+        vt_agent_unlisten(&a->ends[i].address, a->ends[i].listen_fd);
+    vt_agent_unlisten(&a->address, a->fd);
+    if (a->timer_fd >= 0)
+        close(a->timer_fd);
+    free(a);
+}
+
+/* ---- channels ---- */
+
+static struct vt_channel *free_channel(struct vt_agents *a)
+{
+    for (size_t i = 0; i < MAX_CHANNELS; i++)
+        if (a->channels[i].fd < 0)
+            return &a->channels[i];
+    return NULL;
+}
+
+/* Who connects to our own socket: a monitor of ours, or an agent in a process of this host. */
 static void accept_channel(struct vt_agents *a)
 {
     int fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     struct ucred who = { 0 };
     socklen_t len = sizeof(who);
-    struct channel *c = NULL;
+    struct vt_channel *c = free_channel(a);
     uint64_t start;
 
     if (fd < 0)
         return;
     if (--a->accepts_left == 0)
-        disarm(a, a->fd, &a->armed);
-    for (size_t i = 0; i < MAX_CHANNELS && !c; i++)
-        if (a->channels[i].fd < 0)
-            c = &a->channels[i];
+        unwatch(a, a->fd, &a->armed);
     if (!c || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) ||
         !(start = vt_process_start((uint32_t)who.pid))) {
-        a->lost_elsewhere++; /* at least one frame: nobody connects to say nothing */
+        a->sink.lost_elsewhere++; /* at least one frame: nobody connects to say nothing */
         close(fd);
         return;
     }
-    *c = (struct channel){ .owner = a, .fd = fd, .tgid = (uint32_t)who.pid, .start_ns = start };
-    renew(c);
-    if (!arm(a, fd, c, &c->armed)) {
+    vt_channel_init(c, &a->sink, fd, (uint32_t)who.pid, start, "agent socket");
+    c->trusted = true;
+    if (!vt_channel_arm(c)) {
         c->lost++;
-        drop_channel(c);
+        vt_channel_close(c);
     }
 }
 
-/* A relay's time is believed only where it is possible: not ahead of us, not long ago. */
-static host_ns relayed_time(const struct channel *c, host_ns now)
-{
-    const host_ns t = { c->relay.host_ns };
+/* ---- ends: whose they are ---- */
 
-    return t.v && t.v <= now.v && now.v - t.v < 10 * VT_NSEC_PER_SEC ? t : now;
+static bool is_open(const struct end *end)
+{
+    return end->channel && end->channel->of == end && end->channel->fd >= 0;
 }
 
-/* Whoever connects is a VM only once it has sent a good frame. False: its frames are not kept. */
-static bool bind_vm(struct channel *c)
+/* The VM it is for, as it is now: one that was started anew has another process. */
+static bool find_vm(struct vt_agents *a, struct end *end)
 {
-    struct vt_agents *a = c->owner;
+    struct vt_known_vm vm;
+    struct vt_guest_process p;
+    const host_ns now = vt_host_now();
 
-    if (c->vm == 0) {
-        int64_t vm = vt_roster_process(a->roster, c->tgid, c->start_ns, a->err);
-        if (vm < 0)
-            a->error = (int)vm;
-        else
-            c->vm = vm;
+    if (end->found)
+        return true;
+    if (!a->sink.store)
+        return false;
+    if (vt_roster_find(a->sink.roster, end->address.name, &vm)) {
+        end->tgid = vm.tgid;
+        end->start_ns = vm.start_ns;
+        return end->seen = true;
     }
-    return c->vm > 0;
+    if (now.v < end->look_at.v)
+        return false;
+    end->look_at.v = now.v + LOOK_AGAIN;
+    if (!vt_guest_process_find(end->address.name, &p))
+        return false;
+    const char *name = p.by_pid ? NULL : end->address.name;
+    const int64_t id = vt_roster_guest(a->sink.roster, p.tgid, p.start_ns, p.kind, name, a->sink.err);
+    if (id < 0)
+        a->sink.error = (int)id;
+    end->tgid = p.tgid;
+    end->start_ns = p.start_ns;
+    return end->seen = id > 0;
 }
 
-static void on_frame(void *context, enum vtg_type type, const union vt_frame_body *body)
+static void tell_failure(struct vt_agents *a, struct end *end, int number)
 {
-    struct channel *c = context;
-    struct vt_guest_record rec = { .type = type };
+    struct vt_channel_event row = { .at = vt_host_now(), .kind = VT_CHANNEL_FAILED, .count = 1 };
 
-    if (type == VTG_RELAY) {
-        c->relay = body->relay;
+    if (!a->sink.store || end->told == number)
+        return;
+    end->told = number;
+    row.vm = vt_roster_process(a->sink.roster, end->tgid, end->start_ns, a->sink.err);
+    strncpy(row.text, strerror(number), sizeof(row.text) - 1);
+    const int e = row.vm < 0 ? (int)row.vm : vt_store_put_channel_event(a->sink.store, &row, a->sink.err);
+    if (e)
+        a->sink.error = e;
+}
+
+static void begin_channel(struct vt_agents *a, struct end *end, int fd, bool pending)
+{
+    struct vt_channel *c = free_channel(a);
+
+    if (!c) {
+        close(fd);
+        tell_failure(a, end, ENFILE);
         return;
     }
-    rec.host = relayed_time(c, vt_host_now());
-    rec.host_tsc.v = rec.host.v == c->relay.host_ns ? c->relay.host_tsc : 0;
-    c->relay.host_ns = 0;
-    if (c->frames_left)
-        c->frames_left--; /* what one read brings beyond the allowance is still taken */
-    if (!c->owner->store) {
-        c->owner->lost_elsewhere++;
-        return;
+    vt_channel_init(c, &a->sink, fd, end->tgid, end->start_ns, end->address.where);
+    c->of = end;
+    c->connecting = pending;
+    vt_channel_ask(c);
+    end->channel = c;
+    if (!pending) {
+        end->told = 0;
+        vt_channel_happens(c, VT_CHANNEL_OPENED, 1, c->where);
     }
-    if (!bind_vm(c))
-        return;
-    rec.vm = c->vm;
-    switch (type) {
-    case VTG_HELLO:
-        rec.hello = c->hello = body->hello;
-        c->has_hello = true;
-        break;
-    case VTG_CLOCKS:
-        rec.clocks = body->clocks;
-        break;
-    case VTG_MARK:
-        rec.mark = body->mark;
-        break;
-    case VTG_GAPS:
-        rec.gaps = body->gaps;
-        break;
-    default:
-        return;
-    }
-    int r = vt_store_put_guest_record(c->owner->store, &rec, c->owner->err);
-    if (r)
-        c->owner->error = r;
+    if (!vt_channel_arm(c))
+        vt_channel_close(c);
 }
 
-/*
- * The decoder's counters are the sender's word: one frame may claim 2^31 lost
- * before it.  What n bytes tell is believed up to one loss per smallest frame,
- * so that one liar cannot deface a recording of many.
- */
-static void count_losses(struct channel *c, size_t n)
-{
-    const struct vt_frame_decoder *d = &c->decoder;
-    const uint64_t told = d->bad_crc + d->bad_length + d->lost_frames;
-    const uint64_t room = (n + sizeof(struct vtg_frame) - 1) / sizeof(struct vtg_frame);
-    uint64_t fresh = told - c->told;
+/* ---- ends that we go to ---- */
 
-    if (fresh > room)
-        fresh = room;
-    if (fresh > c->losses_left)
-        fresh = c->losses_left;
-    c->told = told;
-    c->losses_left -= (unsigned)fresh;
-    c->lost += fresh;
+static void connect_end(struct vt_agents *a, struct end *end)
+{
+    bool pending = false;
+    const int fd = vt_agent_connect(&end->address, &pending);
+
+    if (fd >= 0)
+        begin_channel(a, end, fd, pending);
+    else
+        tell_failure(a, end, -fd);
 }
 
-static void read_channel(struct channel *c)
+/* A QEMU's socket is looked for anew each time: whether it has one, and whether it is free. */
+static void connect_found(struct vt_agents *a, struct end *end)
 {
-    char buf[BYTES_PER_READ];
+    const host_ns now = vt_host_now();
+    struct vt_unix_place place;
+    char path[VT_UNIX_PATH];
 
-    for (int i = 0; i < READS_PER_EVENT; i++) {
-        if (!c->bytes_left || !c->frames_left) {
-            disarm(c->owner, c->fd, &c->armed);
-            return;
+    if (now.v < end->look_at.v)
+        return;
+    end->look_at.v = now.v + LOOK_AGAIN;
+    if (vt_qemu_socket_of(end->tgid, &place, path) || !vt_agent_address_unix(path, &end->address))
+        return;
+    snprintf(end->address.where, sizeof(end->address.where), "unix:%s", place.path);
+    connect_end(a, end);
+}
+
+static void tick_channel_of(struct vt_agents *a, struct end *end)
+{
+    struct vt_channel *c = end->channel;
+
+    if (c->connecting && vt_host_now().v - c->opened.v > CONNECT_WITHIN) {
+        vt_channel_close(c);
+        tell_failure(a, end, ETIMEDOUT);
+    } else if (!c->connecting) {
+        end->told = 0;
+    }
+}
+
+/* ---- ends that come to us ---- */
+
+static bool same_process(const struct vt_known_vm *vm, uint32_t tgid, uint64_t start_ns)
+{
+    return vm->tgid == tgid && vm->start_ns == start_ns;
+}
+
+/* The VM whose device has this CID. */
+static bool find_cid(const struct vt_agents *a, uint32_t cid, struct vt_known_vm *ret)
+{
+    for (size_t i = 0; a->sink.store && vt_roster_at(a->sink.roster, i, ret); i++)
+        if (vt_process_start(ret->tgid) && vt_qemu_cid_of(ret->tgid) == cid)
+            return true;
+    return false;
+}
+
+/* A vsock's CID is the kernel's word for the VM: the name must not say otherwise. */
+static bool is_its_vsock(struct vt_agents *a, struct end *end, int fd)
+{
+    struct vt_known_vm vm;
+
+    if (end->address.way != VT_WAY_VSOCK)
+        return true;
+    if (!find_cid(a, vt_agent_peer_cid(fd), &vm)) /* of another monitor than QEMU: the name tells */
+        return end->address.name[0] && vt_qemu_cid_of(end->tgid) == 0;
+    if (end->address.name[0])
+        return same_process(&vm, end->tgid, end->start_ns);
+    end->tgid = vm.tgid;
+    end->start_ns = vm.start_ns;
+    return end->seen = true;
+}
+
+static bool may_accept(struct vt_agents *a, struct end *end)
+{
+    if (end->address.name[0] == 0)
+        return a->sink.store;
+    return find_vm(a, end) && (!is_open(end) || end->channel->silent);
+}
+
+/* One at a time, and one that no longer answers gives way: it may be the guest's life before. */
+static void accept_end(struct vt_agents *a, struct end *end)
+{
+    if (!may_accept(a, end)) {
+        unwatch(a, end->listen_fd, &end->armed);
+        return;
+    }
+    const int fd = accept4(end->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (!is_its_vsock(a, end, fd)) {
+        a->sink.lost_elsewhere++;
+        close(fd);
+        unwatch(a, end->listen_fd, &end->armed); /* one a tick: it may try again at once */
+        return;
+    }
+    if (end->address.name[0] && is_open(end))
+        vt_channel_close(end->channel);
+    begin_channel(a, end, fd, false);
+}
+
+/* ---- ends: all of them ---- */
+
+static void tick_end(struct vt_agents *a, struct end *end)
+{
+    if (is_open(end))
+        tick_channel_of(a, end);
+    if (end->listen_fd >= 0) {
+        if (may_accept(a, end))
+            watch(a, end->listen_fd, end, &end->armed);
+        return;
+    }
+    if (is_open(end) || !a->sink.store || !find_vm(a, end))
+        return;
+    if (end->found)
+        connect_found(a, end);
+    else
+        connect_end(a, end);
+}
+
+static int add_end(struct vt_agents *a, const struct end *end, struct vt_err *err)
+{
+    if (a->nr_ends == MAX_ENDS)
+        return vt_fail(err, ENOSPC, "there are more agents than %d", MAX_ENDS);
+    a->ends[a->nr_ends++] = *end;
+    return 0;
+}
+
+int vt_agents_name(struct vt_agents *a, const struct vt_agent_address *addresses, size_t n,
+                   struct vt_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct end end = { .address = addresses[i], .listen_fd = -1 };
+        if (addresses[i].listens && (end.listen_fd = vt_agent_listen(&addresses[i], err)) < 0)
+            return end.listen_fd;
+        const int e = add_end(a, &end, err);
+        if (e) {
+            vt_agent_unlisten(&addresses[i], end.listen_fd);
+            return e;
         }
-        ssize_t n = read(c->fd, buf, c->bytes_left < sizeof(buf) ? c->bytes_left : sizeof(buf));
-        if (n > 0) {
-            c->bytes_left -= (size_t)n;
-            vt_frame_decode(&c->decoder, buf, (size_t)n, on_frame, c);
-            count_losses(c, (size_t)n);
-            continue;
-        }
-        if (n == 0 || (errno != EAGAIN && errno != EINTR))
-            drop_channel(c);
+    }
+    return 0;
+}
+
+void vt_agents_find(struct vt_agents *a)
+{
+    a->finds = true;
+}
+
+static bool has_end(const struct vt_agents *a, const struct vt_known_vm *vm)
+{
+    for (size_t i = 0; i < a->nr_ends; i++)
+        if (same_process(vm, a->ends[i].tgid, a->ends[i].start_ns))
+            return true;
+    return false;
+}
+
+/* Ends of processes that are gone make room. */
+static void remove_gone(struct vt_agents *a)
+{
+    for (size_t i = a->nr_ends; i-- > 0;)
+        if (a->ends[i].found && !is_open(&a->ends[i]) && !vt_process_start(a->ends[i].tgid))
+            remove_end(a, &a->ends[i]);
+}
+
+/* The last one takes its place, and its channel is told. */
+static void remove_end(struct vt_agents *a, struct end *end)
+{
+    struct end *last = &a->ends[--a->nr_ends];
+
+    if (end == last)
         return;
+    *end = *last;
+    if (is_open(last))
+        end->channel->of = end;
+}
+
+/* VMs that nobody named an agent for: their QEMU may have one. */
+static void find_ends(struct vt_agents *a)
+{
+    struct vt_known_vm vm;
+
+    remove_gone(a);
+    for (size_t i = 0; a->sink.store && vt_roster_at(a->sink.roster, i, &vm) && a->nr_ends < MAX_ENDS; i++) {
+        struct end end = { .found = true, .tgid = vm.tgid, .start_ns = vm.start_ns, .listen_fd = -1 };
+        if (vm.id && !has_end(a, &vm) && vt_process_start(vm.tgid))
+            add_end(a, &end, NULL);
     }
 }
 
-static void tick_channel(struct channel *c)
+const char *vt_agents_unseen(const struct vt_agents *a, size_t i)
 {
-    renew(c);
-    if (arm(c->owner, c->fd, c, &c->armed)) {
-        read_channel(c);
-    } else {
-        c->lost++;
-        drop_channel(c);
-    }
+    for (size_t k = 0; a && k < a->nr_ends; k++)
+        if (!a->ends[k].found && !a->ends[k].seen && a->ends[k].address.name[0] && i-- == 0)
+            return a->ends[k].address.name;
+    return NULL;
+}
+
+/* ---- events and ticks ---- */
+
+static void on_timer(struct vt_agents *a)
+{
+    uint64_t expirations;
+    const host_ns now = vt_host_now();
+
+    if (read(a->timer_fd, &expirations, sizeof(expirations)) != sizeof(expirations))
+        return;
+    for (size_t i = 0; i < MAX_CHANNELS; i++)
+        if (a->channels[i].fd >= 0)
+            vt_channel_time(&a->channels[i], now);
+}
+
+static bool is_channel(const struct vt_agents *a, const void *ptr)
+{
+    return (const char *)ptr >= (const char *)a->channels &&
+           (const char *)ptr < (const char *)(a->channels + MAX_CHANNELS);
+}
+
+static bool is_end(const struct vt_agents *a, const void *ptr)
+{
+    return (const char *)ptr >= (const char *)a->ends &&
+           (const char *)ptr < (const char *)(a->ends + MAX_ENDS);
 }
 
 bool vt_agents_event(struct vt_agents *a, void *ptr, int *ret_error, struct vt_err *err)
 {
-    struct channel *c = ptr;
-
     if (!a)
         return false;
-    a->err = err;
-    a->error = 0;
+    a->sink.err = err;
+    a->sink.error = 0;
     *ret_error = 0;
-    if (ptr == a) {
+    if (ptr == a)
         accept_channel(a);
-        return true;
-    }
-    if (c < a->channels || c >= a->channels + MAX_CHANNELS)
+    else if (ptr == &a->timer_fd)
+        on_timer(a);
+    else if (is_end(a, ptr))
+        accept_end(a, ptr);
+    else if (!is_channel(a, ptr))
         return false;
-    if (c->fd >= 0)
-        read_channel(c);
-    *ret_error = a->error;
+    else if (((struct vt_channel *)ptr)->fd >= 0)
+        vt_channel_read(ptr);
+    set_timer(a);
+    *ret_error = a->sink.error;
     return true;
 }
 
@@ -329,42 +501,48 @@ int vt_agents_tick(struct vt_agents *a, struct vt_err *err)
 {
     if (!a)
         return 0;
-    a->err = err;
-    a->error = 0;
+    a->sink.err = err;
+    a->sink.error = 0;
+    for (size_t i = 0; i < a->nr_ends; i++)
+        tick_end(a, &a->ends[i]);
+    if (a->finds)
+        find_ends(a);
     for (size_t i = 0; i < MAX_CHANNELS; i++)
         if (a->channels[i].fd >= 0)
-            tick_channel(&a->channels[i]);
+            vt_channel_tick(&a->channels[i]);
     a->accepts_left = ACCEPTS_PER_TICK;
-    arm(a, a->fd, a, &a->armed);
-    return a->error;
+    watch(a, a->fd, a, &a->armed);
+    set_timer(a);
+    return a->sink.error;
 }
 
-static int say_again(struct channel *c, struct vt_err *err)
+int vt_agents_end(struct vt_agents *a, struct vt_err *err)
 {
-    struct vt_guest_record rec = { .type = VTG_HELLO, .host = vt_host_now(), .hello = c->hello };
+    int e = vt_agents_tick(a, err);
 
-    if (c->fd < 0 || !c->has_hello)
-        return 0;
-    c->owner->error = 0;
-    if (!bind_vm(c))
-        return c->owner->error;
-    rec.vm = c->vm;
-    return vt_store_put_guest_record(c->owner->store, &rec, err);
+    for (size_t i = 0; a && !e && i < MAX_CHANNELS; i++)
+        if (a->channels[i].fd >= 0)
+            vt_channel_flush(&a->channels[i], true);
+    return e || !a ? e : a->sink.error;
 }
 
 int vt_agents_move(struct vt_agents *a, struct vt_store *store, struct vt_roster *roster, struct vt_err *err)
 {
-    int e = 0;
-
-    a->store = store;
-    a->roster = roster;
-    a->err = err;
+    a->sink.err = err;
+    a->sink.error = 0;
+    for (size_t i = 0; i < MAX_CHANNELS && store;
+         i++) /* where there is no next one, this one can't be written */
+        if (a->channels[i].fd >= 0)
+            vt_channel_flush(&a->channels[i], true);
+    a->sink.store = store;
+    a->sink.roster = roster;
     for (size_t i = 0; i < MAX_CHANNELS; i++) {
         a->channels[i].vm = 0; /* ids are a recording's own */
-        if (store && !e)
-            e = say_again(&a->channels[i], err);
+        if (a->channels[i].fd >= 0 && store && !a->sink.error)
+            vt_channel_say_again(&a->channels[i]);
     }
-    return e;
+    set_timer(a);
+    return a->sink.error;
 }
 
 uint64_t vt_agents_lost(const struct vt_agents *a)
@@ -373,23 +551,9 @@ uint64_t vt_agents_lost(const struct vt_agents *a)
 
     if (!a)
         return 0;
-    lost = a->lost_elsewhere;
+    lost = a->sink.lost_elsewhere;
     for (size_t i = 0; i < MAX_CHANNELS; i++)
         if (a->channels[i].fd >= 0)
             lost += a->channels[i].lost;
     return lost;
-}
-
-void vt_agents_close(struct vt_agents *a)
-{
-    if (!a)
-        return;
-    for (size_t i = 0; i < MAX_CHANNELS; i++)
-        if (a->channels[i].fd >= 0)
-            drop_channel(&a->channels[i]);
-    if (a->fd >= 0)
-        close(a->fd);
-    if (a->path[0])
-        unlink(a->path);
-    free(a);
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Channels from guests: a listening unix socket, and what connects to it.  An
- * agent is bound to a VM by the process at the other end (SO_PEERCRED), never
- * by what it claims, and only once it has sent a good frame; its bytes are
- * hostile, its rate and memory are bounded: what is too much waits in the
- * socket until the next tick.
+ * Channels from guests.  A guest is bound to a VM by the channel that it came through, never by
+ * what it claims:
+ *   by the process at the other end (SO_PEERCRED) of who connects to our own unix socket, and
+ *     only once it has sent a good frame;
+ *   by the name or pid given with the address (--agent NAME=...);
+ *   by the QEMU process that listens at the socket of its agent's port, or has that CID.
+ * Bytes are hostile, rate and memory are bounded: channel.h.
  */
 #ifndef VT_AGENTS_H
 #define VT_AGENTS_H
 
+#include "connect.h"
 #include "roster.h"
 
 struct vt_agents;
@@ -20,20 +23,35 @@ struct vt_agents;
 int vt_agents_open(const char *path, int epoll_fd, struct vt_store *store, struct vt_roster *roster,
                    struct vt_agents **ret, struct vt_err *err);
 
+/** Agents named by the user: those that connect to us are listened for from now on, the others tried at
+ * ticks. */
+int vt_agents_name(struct vt_agents *a, const struct vt_agent_address *addresses, size_t n,
+                   struct vt_err *err);
+
+/** From now on, QEMUs with a port for an agent are connected to, unless somebody else is. */
+void vt_agents_find(struct vt_agents *a);
+
 /** True if an epoll event's data.ptr is one of ours; then it was handled. *ret_error: 0 or -errno of the
  * store. */
 bool vt_agents_event(struct vt_agents *a, void *ptr, int *ret_error, struct vt_err *err);
 
-/** A tick: renews the channels' allowances, and reads what they still hold. */
+/** A tick: connects, renews the channels' allowances, reads what they still hold, and tells what befell them.
+ */
 int vt_agents_tick(struct vt_agents *a, struct vt_err *err);
+
+/** The last one: what is under way is told, too. */
+int vt_agents_end(struct vt_agents *a, struct vt_err *err);
 
 /** Frames lost so far: damaged, missing in the sequence, or refused; bounded per channel and tick. */
 uint64_t vt_agents_lost(const struct vt_agents *a);
 
+/** The i-th named agent, from 0, of which nothing was ever seen: its VM's name. NULL: there are no more. */
+const char *vt_agents_unseen(const struct vt_agents *a, size_t i);
+
 /**
  * From now on into another recording, by its roster.  What each guest said of
- * itself (HELLO) is said again there.  NULL, NULL: there is none for now, what
- * comes is lost, and counted.
+ * itself (HELLO, SYSTEM) is said again there.  NULL, NULL: there is none for now; what
+ * comes is lost, and counted, or waits where the sender keeps it.
  */
 int vt_agents_move(struct vt_agents *a, struct vt_store *store, struct vt_roster *roster, struct vt_err *err);
 

@@ -308,7 +308,7 @@ static bool qemu_name(const char *value, char out[VT_VM_NAME_LEN])
     return out[0] != 0;
 }
 
-static bool name_from_arguments(const char *args, size_t n, char out[VT_VM_NAME_LEN])
+bool vt_name_from_arguments(const char *args, size_t n, char out[VT_VM_NAME_LEN])
 {
     for (const char *a = args; a < args + n; a += strlen(a) + 1) {
         const char *next = a + strlen(a) + 1;
@@ -334,7 +334,7 @@ void vt_vm_name(uint32_t tgid, const char *fallback_comm, char ret[VT_VM_NAME_LE
 
     snprintf(path, sizeof(path), "/proc/%u/cmdline", tgid);
     size_t n = slurp(path, args, sizeof(args));
-    if (n && name_from_arguments(args, n, ret))
+    if (n && vt_name_from_arguments(args, n, ret))
         return;
     snprintf(path, sizeof(path), "/proc/%u/comm", tgid);
     if (slurp(path, comm, sizeof(comm)))

@@ -3,6 +3,8 @@
 #ifndef VT_HOSTINFO_H
 #define VT_HOSTINFO_H
 
+#include <stddef.h>
+
 #include "vt/record.h"
 #include "vt/topology.h"
 
@@ -40,6 +42,9 @@ uint64_t vt_thread_start(uint32_t tgid, uint32_t tid);
 
 /** A thread's schedstat: CPU time and run-queue wait. 0 or -errno. */
 int vt_schedstat_read(uint32_t tgid, uint32_t tid, uint64_t *ret_run_ns, uint64_t *ret_delay_ns);
+
+/** The name that a monitor's arguments give: --name, QEMU's -name guest=. False: none. */
+bool vt_name_from_arguments(const char *args, size_t n, char ret[VT_VM_NAME_LEN]);
 
 /** What a VM is called: own monitor's --name, QEMU's -name guest=, else "comm/pid". */
 void vt_vm_name(uint32_t tgid, const char *fallback_comm, char ret[VT_VM_NAME_LEN]);

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/command.h"
@@ -24,6 +25,11 @@ static const char help_text[] =
     "      --interval MS        how often to write (default: 500)\n"
     "      --agent-socket PATH  where guests' agents connect (default: a temporary\n"
     "                           one, told to COMMAND by $VTIME_AGENT)\n"
+    "      --agent NAME=WHERE   the agent of the VM called NAME (or its pid): unix:PATH,\n"
+    "                           tcp:HOST:PORT, vsock:CID:PORT, tty:PATH; or it connects:\n"
+    "                           unix-listen:PATH, tcp-listen:HOST:PORT, vsock-listen:PORT\n"
+    "                           (then NAME= may be left out). QEMUs' ports named\n"
+    "                           org.vtime.agent.0 are found; --agent none: they are not\n"
     "      --mode MODE          slices: every wait and run (default); ledger: only sums at\n"
     "                           each writing, cheap enough to leave on: no names of debtors\n"
     "      --without CLASS,…    leave out a class of probes: switch, wakeup, migrate,\n"
@@ -110,11 +116,34 @@ static int parse_keep(const char *text, unsigned *ret, struct vt_err *err)
     return e;
 }
 
+static int parse_agent(const char *text, struct vt_agents_options *o, struct vt_err *err)
+{
+    struct vt_agent_address address;
+
+    o->dont_find |= strcmp(text, "none") == 0;
+    if (strcmp(text, "none") == 0)
+        return 0;
+    const int e = vt_agent_address_parse(text, &address, err);
+    if (e)
+        return e;
+    if (address.way == VT_WAY_FILE)
+        return vt_fail(err, EINVAL, "--agent %s: a file is put into a recording by `vtime import`", text);
+    if (o->nr == VT_MAX_AGENTS)
+        return vt_fail(err, EINVAL, "--agent %s: there are %d already", text, VT_MAX_AGENTS);
+    struct vt_agent_address *more = realloc(o->named, (o->nr + 1) * sizeof(*more));
+    if (!more)
+        return vt_fail(err, ENOMEM, "out of memory");
+    o->named = more;
+    o->named[o->nr++] = address;
+    return 0;
+}
+
 enum {
     OPT_FOR = 256,
     OPT_VM,
     OPT_INTERVAL,
     OPT_AGENT_SOCKET,
+    OPT_AGENT,
     OPT_WITHOUT,
     OPT_EXIT_ADDRESSES,
     OPT_COUNTERS,
@@ -136,6 +165,7 @@ static const struct option long_options[] = {
     { "vm", required_argument, NULL, OPT_VM },
     { "interval", required_argument, NULL, OPT_INTERVAL },
     { "agent-socket", required_argument, NULL, OPT_AGENT_SOCKET },
+    { "agent", required_argument, NULL, OPT_AGENT },
     { "without", required_argument, NULL, OPT_WITHOUT },
     { "exit-addresses", no_argument, NULL, OPT_EXIT_ADDRESSES },
     { "counters", required_argument, NULL, OPT_COUNTERS },
@@ -191,6 +221,8 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
     case OPT_AGENT_SOCKET:
         o->agent_socket = arg;
         break;
+    case OPT_AGENT:
+        return parse_agent(arg, &o->agents, err);
     case OPT_MODE:
         return parse_mode(arg, &o->probes.ledger_only, err);
     case OPT_WITHOUT:
@@ -267,4 +299,10 @@ int vt_record_options_parse(int argc, char **argv, struct vt_record_options *o)
     if (!o->output)
         o->output = o->daemon ? VT_SERVICE_DIR : "vtime.vt";
     return -1;
+}
+
+void vt_record_options_release(struct vt_record_options *o)
+{
+    free(o->agents.named);
+    o->agents = (struct vt_agents_options){ 0 };
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "connect.h"
 #include "probes.h"
 
 /** Where a service keeps its recordings if not told. */
@@ -19,6 +20,15 @@ struct vt_service_options {
     const char *group;   /* who may read them; NULL: root only */
 };
 
+enum { VT_MAX_AGENTS = 64 };
+
+/** Agents that were named; freed with the process. */
+struct vt_agents_options {
+    struct vt_agent_address *named;
+    size_t nr;
+    bool dont_find; /* --agent none: leave QEMUs' ports alone */
+};
+
 struct vt_record_options {
     const char *output; /* a file; with daemon, a directory */
     const char *vm, *agent_socket;
@@ -29,10 +39,13 @@ struct vt_record_options {
     uint32_t counters;   /* bit per enum vt_counter */
     bool named_counters; /* they were asked for */
     struct vt_service_options service;
+    struct vt_agents_options agents;
     char **command; /* NULL: none */
 };
 
 /** Returns -1 to go on, else the exit code; what is to be said was said. */
 int vt_record_options_parse(int argc, char **argv, struct vt_record_options *ret);
+
+void vt_record_options_release(struct vt_record_options *o);
 
 #endif

@@ -32,6 +32,9 @@ static void summary(const struct vt_session *s)
     fprintf(stderr, "vtime: %u VMs, %u vCPUs, %llu slices, %llu lost; `vtime report %s` tells\n",
             vt_roster_vms(s->now.roster), vt_roster_vcpus(s->now.roster),
             (unsigned long long)vt_recorder_slices(s->now.recorder), (unsigned long long)sum, s->now.path);
+    const char *name;
+    for (size_t i = 0; (name = vt_agents_unseen(s->agents, i)); i++)
+        fprintf(stderr, "vtime: --agent %s: there was no such VM\n", name);
     if (s->counters && vt_counters_short_of_files(s->counters))
         fprintf(stderr,
                 "vtime: %u vCPUs were not counted: no descriptors left; raise `ulimit -n`, or name fewer "
@@ -46,8 +49,10 @@ static int main_record(int argc, char **argv)
     struct vt_err err = { "" };
     int code = vt_record_options_parse(argc, argv, &o), e;
 
-    if (code >= 0)
+    if (code >= 0) {
+        vt_record_options_release(&o);
         return code;
+    }
     e = vt_session_run(&s, &o, &err);
     if (!e && !o.quiet && !o.daemon)
         summary(&s);
@@ -59,6 +64,7 @@ static int main_record(int argc, char **argv)
         vt_complain("record: %s", err.text);
     code = e ? VT_EXIT_FAILURE : exit_code(&s);
     vt_session_close(&s);
+    vt_record_options_release(&o);
     return code;
 }
 

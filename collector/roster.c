@@ -20,6 +20,7 @@ struct vm {
     uint32_t tgid;
     uint64_t start_ns;
     int64_t id; /* in this recording; 0: not in it yet, known from the one before */
+    enum vt_vm_kind kind;
     char name[VT_VM_NAME_LEN];
 };
 
@@ -101,7 +102,7 @@ static void make_unique(const struct vt_roster *r, struct vm *vm)
 static int64_t enter(struct vt_roster *r, struct vm *vm, struct vt_err *err)
 {
     struct vt_vm row = {
-        .id = r->last_vm + 1, .kind = VT_VM_KVM, .tgid = vm->tgid, .start_time = { vm->start_ns }
+        .id = r->last_vm + 1, .kind = vm->kind, .tgid = vm->tgid, .start_time = { vm->start_ns }
     };
 
     if (vm->id)
@@ -111,12 +112,16 @@ static int64_t enter(struct vt_roster *r, struct vm *vm, struct vt_err *err)
     return e ? e : (vm->id = r->last_vm = row.id);
 }
 
-static int64_t vm_of(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, const char *comm,
-                     struct vt_err *err)
+static struct vm *find_process(const struct vt_roster *r, uint32_t tgid, uint64_t start_ns)
 {
     for (size_t i = r->nr_vms; i-- > 0;)
         if (r->vms[i].tgid == tgid && same_start(r->vms[i].start_ns, start_ns))
-            return enter(r, &r->vms[i], err);
+            return &r->vms[i];
+    return NULL;
+}
+
+static int64_t add_vm(struct vt_roster *r, struct vm *vm, struct vt_err *err)
+{
     if (r->nr_vms == r->room) {
         size_t room = r->room ? 2 * r->room : 16;
         struct vm *more = realloc(r->vms, room * sizeof(*more));
@@ -125,13 +130,94 @@ static int64_t vm_of(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, cons
         r->vms = more;
         r->room = room;
     }
-    struct vm vm = { .tgid = tgid, .start_ns = start_ns };
-    vt_vm_name(tgid, comm, vm.name);
-    make_unique(r, &vm);
-    int64_t id = enter(r, &vm, err);
+    make_unique(r, vm);
+    int64_t id = enter(r, vm, err);
     if (id > 0)
-        r->vms[r->nr_vms++] = vm;
+        r->vms[r->nr_vms++] = *vm;
     return id;
+}
+
+static int64_t vm_of(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, const char *comm,
+                     struct vt_err *err)
+{
+    struct vm *known = find_process(r, tgid, start_ns);
+    struct vm vm = { .tgid = tgid, .start_ns = start_ns, .kind = VT_VM_KVM };
+
+    if (known)
+        return enter(r, known, err);
+    vt_vm_name(tgid, comm, vm.name);
+    return add_vm(r, &vm, err);
+}
+
+int64_t vt_roster_guest(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, enum vt_vm_kind kind,
+                        const char *name, struct vt_err *err)
+{
+    struct vm *known = find_process(r, tgid, start_ns);
+    struct vm vm = { .tgid = tgid, .start_ns = start_ns, .kind = kind };
+
+    if (known)
+        return enter(r, known, err);
+    if (name)
+        snprintf(vm.name, sizeof(vm.name), "%s", name);
+    else
+        vt_vm_name(tgid, "?", vm.name);
+    return add_vm(r, &vm, err);
+}
+
+/* Is it called so, also where make_unique() added the pid? */
+static bool is_called(const struct vm *vm, const char *name, size_t n)
+{
+    char tail[16];
+
+    if (strncmp(vm->name, name, n) != 0)
+        return false;
+    snprintf(tail, sizeof(tail), "/%u", vm->tgid);
+    return vm->name[n] == 0 || strcmp(vm->name + n, tail) == 0;
+}
+
+static bool is_pid(const struct vm *vm, const char *text)
+{
+    char pid[16];
+
+    snprintf(pid, sizeof(pid), "%u", vm->tgid);
+    return strcmp(pid, text) == 0;
+}
+
+static bool lives(const struct vm *vm)
+{
+    const uint64_t start = vt_process_start(vm->tgid);
+
+    return start && same_start(start, vm->start_ns);
+}
+
+bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known_vm *ret)
+{
+    for (size_t i = r->nr_vms; i-- > 0;)
+        if ((is_called(&r->vms[i], name, strlen(name)) || is_pid(&r->vms[i], name)) && lives(&r->vms[i]))
+            return vt_roster_at(r, i, ret);
+    return false;
+}
+
+bool vt_roster_at(const struct vt_roster *r, size_t i, struct vt_known_vm *ret)
+{
+    if (i >= r->nr_vms)
+        return false;
+    *ret = (struct vt_known_vm){ r->vms[i].tgid, r->vms[i].start_ns, r->vms[i].id };
+    return true;
+}
+
+const char *vt_roster_namesake(const struct vt_roster *r, int64_t vm, const char *name, size_t n)
+{
+    const char *other = NULL;
+
+    n = strnlen(name, n);
+    for (size_t i = 0; i < r->nr_vms && n; i++)
+        if (is_called(&r->vms[i], name, n)) {
+            if (r->vms[i].id == vm)
+                return NULL;
+            other = r->vms[i].name;
+        }
+    return other;
 }
 
 int64_t vt_roster_known(const struct vt_roster *r, uint32_t slot, uint32_t generation)

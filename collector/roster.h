@@ -29,6 +29,27 @@ int64_t vt_roster_known(const struct vt_roster *r, uint32_t slot, uint32_t gener
  * -errno. */
 int64_t vt_roster_process(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, struct vt_err *err);
 
+/** One of the VMs that are known, in this recording or in the one before. */
+struct vt_known_vm {
+    uint32_t tgid;
+    uint64_t start_ns;
+    int64_t id; /* 0: not in this recording yet */
+};
+
+/** The VM of that name, or pid; of several the newest whose process lives. False: there is none. */
+bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known_vm *ret);
+
+/** The i-th that is known, from 0. False: there are no more. */
+bool vt_roster_at(const struct vt_roster *r, size_t i, struct vt_known_vm *ret);
+
+/** A VM that the ledger may not see: as vt_roster_process(), but told what it is and is called (NULL: it is
+ * asked). */
+int64_t vt_roster_guest(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, enum vt_vm_kind kind,
+                        const char *name, struct vt_err *err);
+
+/** Another VM that bears this name, of at most n bytes: its name. NULL: nobody does. */
+const char *vt_roster_namesake(const struct vt_roster *r, int64_t vm, const char *name, size_t n);
+
 /** Notes the slot's TSC offset and ratio; writes an epoch when they changed. */
 int vt_roster_tsc(struct vt_roster *r, uint32_t slot, const struct vt_slot *s, host_ns at,
                   struct vt_err *err);

@@ -336,6 +336,6 @@ int vt_service_end(struct vt_service *v, struct vt_session *s, struct vt_err *er
         return v->closed ? 0 : vt_recorder_close(s->now.recorder, err);
     if (v->next.recorder && (e = tick(v, s, err)))
         return e;
-    e = vt_agents_tick(s->agents, err);
+    e = vt_agents_end(s->agents, err);
     return e ? e : vt_recorder_end(s->now.recorder, vt_agents_lost(s->agents), err);
 }

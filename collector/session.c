@@ -151,8 +151,11 @@ static int open_session(struct vt_session *s, struct vt_err *err)
         (e = vt_probes_open(&o->probes, &s->probes, err)) || (e = create_first(s, err)) ||
         (e = open_counters(s, err)) || (e = open_descriptors(s, err)) || (e = make_agent_path(s, err)) ||
         (e = vt_agents_open(s->agent_path, s->epoll_fd, s->now.store, s->now.roster, &s->agents, err)) ||
+        (e = vt_agents_name(s->agents, o->agents.named, o->agents.nr, err)) ||
         (e = vt_probes_seed(s->probes, err)))
         return e;
+    if (!o->agents.dont_find)
+        vt_agents_find(s->agents);
     tell_absent_addresses(s);
     return vt_recorder_begin(s->now.recorder, o->vm, err);
 }
@@ -224,7 +227,7 @@ static int loop(struct vt_session *s, struct vt_err *err)
     }
     if (s->service)
         return vt_service_end(s->service, s, err);
-    if ((e = vt_agents_tick(s->agents, err)))
+    if ((e = vt_agents_end(s->agents, err)))
         return e;
     return vt_recorder_end(s->now.recorder, vt_agents_lost(s->agents), err);
 }

@@ -9,7 +9,8 @@
 #include "store/store.h"
 
 #define VT_STORE_APPLICATION_ID 0x7674696d /* "vtim" */
-#define VT_STORE_VERSION        3
+#define VT_STORE_VERSION        4
+#define VT_STORE_OLDEST         3 /* older ones are not read; those since are brought up */
 
 /* The tables whose rows are structures, in the order in which a reader has them. */
 enum vt_table {
@@ -30,6 +31,16 @@ enum vt_table {
     VT_TABLE_CLOCK_VIEW,
     VT_TABLE_MARK,
     VT_TABLE_GAPS,
+    VT_TABLE_SYSTEM,
+    VT_TABLE_OS_VIEW,
+    VT_TABLE_CPUS,
+    VT_TABLE_PROCESS,
+    VT_TABLE_RUN,
+    VT_TABLE_TASK,
+    VT_TABLE_TASKS,
+    VT_TABLE_EVENT,
+    VT_TABLE_EXCHANGE,
+    VT_TABLE_CHANNEL_EVENT,
     VT_TABLE_CHECKPOINT,
     VT_TABLE_COUNTER_EVENT,
     VT_TABLE_COUNTER,
@@ -51,6 +62,8 @@ union vt_row {
     struct vt_helper helper;
     struct vt_helper_time helper_time;
     struct vt_guest_record guest_record;
+    struct vt_exchange exchange;
+    struct vt_channel_event channel_event;
     struct vt_checkpoint checkpoint;
     struct vt_counter_event counter_event;
     struct vt_counter_reading counter;
@@ -73,12 +86,13 @@ struct vt_store {
     int failed; /* -errno of a put that the coming commit must fail for */
     struct vt_err failure;
     const char *note;
-    int64_t guest_records; /* id of the newest */
+    int64_t guest_records;     /* id of the newest */
+    bool absent[VT_NR_TABLES]; /* in an older recording */
     /* of living vCPUs: a hash table by id, a power of two, never full */
     struct vt_stream **streams;
     size_t room_streams, nr_streams;
     sqlite3_stmt *insert[VT_NR_TABLES];
-    sqlite3_stmt *insert_gap, *insert_chunk, *insert_meta;
+    sqlite3_stmt *insert_gap, *insert_cpu_time, *insert_chunk, *insert_meta;
 };
 
 /* ---- db.c: connections, statements, errors ---- */
@@ -95,12 +109,22 @@ int vt_db_integer(struct vt_store *store, const char *sql, int64_t *ret, struct 
 /* ---- schema.c ---- */
 
 int vt_schema_create(struct vt_store *store, struct vt_err *err);
-/** Is this database a recording of our version, table by table? */
+/** Is this database a recording, of our version or an older one that we read, table by table? */
 int vt_schema_check(struct vt_store *store, struct vt_err *err);
+/** An older one, checked: gets what it lacks. */
+int vt_schema_bring_up(struct vt_store *store, struct vt_err *err);
 
 /* ---- rows.c: structures to rows and back, by one table of fields ---- */
 
 const char *vt_table_name(enum vt_table table);
+
+/** Which table keeps a type of guest records: they have one numbering, in order of arrival. */
+struct vt_record_table {
+    enum vtg_type type;
+    enum vt_table table;
+};
+enum { VT_NR_RECORD_TABLES = 12 };
+extern const struct vt_record_table vt_record_tables[VT_NR_RECORD_TABLES];
 int vt_row_insert(struct vt_store *store, enum vt_table table, const void *row, int64_t id,
                   struct vt_err *err);
 /** Bounds of every value are checked: -EUCLEAN. The first column is left to the caller. */

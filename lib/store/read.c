@@ -47,7 +47,19 @@ static bool is_wanted(const struct vt_store_reader *reader, enum vt_table table)
     case VT_TABLE_CLOCK_VIEW:
     case VT_TABLE_MARK:
     case VT_TABLE_GAPS:
+    case VT_TABLE_SYSTEM:
+    case VT_TABLE_OS_VIEW:
+    case VT_TABLE_CPUS:
+    case VT_TABLE_PROCESS:
+    case VT_TABLE_RUN:
+    case VT_TABLE_TASK:
+    case VT_TABLE_TASKS:
+    case VT_TABLE_EVENT:
         return reader->guest_record;
+    case VT_TABLE_EXCHANGE:
+        return reader->exchange;
+    case VT_TABLE_CHANNEL_EVENT:
+        return reader->channel_event;
     case VT_TABLE_CHECKPOINT:
         return reader->checkpoint;
     case VT_TABLE_COUNTER_EVENT:
@@ -94,7 +106,19 @@ static int deliver(const struct vt_store_reader *reader, enum vt_table table, co
     case VT_TABLE_CLOCK_VIEW:
     case VT_TABLE_MARK:
     case VT_TABLE_GAPS:
+    case VT_TABLE_SYSTEM:
+    case VT_TABLE_OS_VIEW:
+    case VT_TABLE_CPUS:
+    case VT_TABLE_PROCESS:
+    case VT_TABLE_RUN:
+    case VT_TABLE_TASK:
+    case VT_TABLE_TASKS:
+    case VT_TABLE_EVENT:
         return reader->guest_record(context, &row->guest_record);
+    case VT_TABLE_EXCHANGE:
+        return reader->exchange(context, &row->exchange);
+    case VT_TABLE_CHANNEL_EVENT:
+        return reader->channel_event(context, &row->channel_event);
     case VT_TABLE_CHECKPOINT:
         return reader->checkpoint(context, &row->checkpoint);
     case VT_TABLE_COUNTER_EVENT:
@@ -125,7 +149,7 @@ static int walk_table(struct walk *walk, enum vt_table table, const char *key, c
 {
     sqlite3_stmt *stmt = NULL;
     union vt_row row;
-    if (!is_wanted(walk->reader, table))
+    if (!is_wanted(walk->reader, table) || walk->store->absent[table])
         return 0;
     int64_t newest = *position;
     int r = select_rows(walk, table, key, order, *position, &stmt);
@@ -141,21 +165,12 @@ static int walk_table(struct walk *walk, enum vt_table table, const char *key, c
     return r;
 }
 
-/* ---- guest records: four tables, one order of arrival ---- */
-
-static const struct {
-    enum vt_table table;
-    enum vtg_type type;
-} sources[] = { { VT_TABLE_HELLO, VTG_HELLO },
-                { VT_TABLE_CLOCK_VIEW, VTG_CLOCKS },
-                { VT_TABLE_MARK, VTG_MARK },
-                { VT_TABLE_GAPS, VTG_GAPS } };
-enum { NR_SOURCES = sizeof(sources) / sizeof(sources[0]) };
+/* ---- guest records: a table for each type, one order of arrival ---- */
 
 struct merge {
-    sqlite3_stmt *stmt[NR_SOURCES];
-    bool has_row[NR_SOURCES];
-    sqlite3_stmt *gaps;
+    sqlite3_stmt *stmt[VT_NR_RECORD_TABLES];
+    bool has_row[VT_NR_RECORD_TABLES];
+    sqlite3_stmt *gaps, *cpus;
 };
 
 static int advance(struct walk *walk, struct merge *merge, size_t i)
@@ -169,8 +184,14 @@ static int open_merge(struct walk *walk, struct merge *merge)
 {
     int r = vt_db_prepare(walk->store, "SELECT nr, at_tsc, len_ticks FROM gap WHERE gaps = ?1 ORDER BY nr",
                           &merge->gaps, walk->err);
-    for (size_t i = 0; i < NR_SOURCES && r == 0; i++) {
-        r = select_rows(walk, sources[i].table, "id", "id", walk->cursor->guest_record, &merge->stmt[i]);
+    if (r == 0 && !walk->store->absent[VT_TABLE_CPUS])
+        r = vt_db_prepare(walk->store, "SELECT * FROM cpu_time WHERE cpus = ?1 ORDER BY nr", &merge->cpus,
+                          walk->err);
+    for (size_t i = 0; i < VT_NR_RECORD_TABLES && r == 0; i++) {
+        const enum vt_table table = vt_record_tables[i].table;
+        if (walk->store->absent[table])
+            continue;
+        r = select_rows(walk, table, "id", "id", walk->cursor->guest_record, &merge->stmt[i]);
         if (r == 0)
             r = advance(walk, merge, i);
     }
@@ -179,9 +200,16 @@ static int open_merge(struct walk *walk, struct merge *merge)
 
 static void close_merge(struct merge *merge)
 {
-    for (size_t i = 0; i < NR_SOURCES; i++)
+    for (size_t i = 0; i < VT_NR_RECORD_TABLES; i++)
         sqlite3_finalize(merge->stmt[i]);
     sqlite3_finalize(merge->gaps);
+    sqlite3_finalize(merge->cpus);
+}
+
+static int wrong_rows(struct walk *walk, const char *table, const char *rows, int64_t id)
+{
+    return vt_fail(walk->err, EUCLEAN, "%s is damaged: %s row %lld has other rows in %s than it says",
+                   walk->store->path, table, (long long)id, rows);
 }
 
 static int fetch_gaps(struct walk *walk, struct merge *merge, int64_t id, struct vtg_gaps *gaps)
@@ -201,21 +229,52 @@ static int fetch_gaps(struct walk *walk, struct merge *merge, int64_t id, struct
     if (r < 0)
         return r;
     if (seen != gaps->nr)
-        return vt_fail(walk->err, EUCLEAN, "%s is damaged: gaps row %lld has other rows in gap than it says",
-                       walk->store->path, (long long)id);
+        return wrong_rows(walk, "gaps", "gap", id);
     return 0;
+}
+
+/* Of cpu_time's columns, from the third on. */
+static struct vtg_cpu_time cpu_time_of(sqlite3_stmt *stmt)
+{
+    struct vtg_cpu_time t = { .cpu = (uint32_t)sqlite3_column_int64(stmt, 2),
+                              .online = (uint32_t)sqlite3_column_int64(stmt, 3) };
+    uint64_t *const ns[] = { &t.user, &t.nice,    &t.system, &t.idle, &t.iowait,
+                             &t.irq,  &t.softirq, &t.steal,  &t.guest };
+    for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++)
+        *ns[i] = (uint64_t)sqlite3_column_int64(stmt, 4 + (int)i);
+    return t;
+}
+
+static int fetch_cpus(struct walk *walk, struct merge *merge, int64_t id, struct vtg_cpus *cpus)
+{
+    uint32_t seen = 0;
+    int r = 0;
+    if (sqlite3_bind_int64(merge->cpus, 1, id) != SQLITE_OK)
+        return vt_fail(walk->err, ENOMEM, "out of memory");
+    while (seen < VTG_CPUS_MAX && (r = vt_db_step(walk->store, merge->cpus, walk->err)) == 1) {
+        if (sqlite3_column_int64(merge->cpus, 1) != seen)
+            break;
+        cpus->cpus[seen++] = cpu_time_of(merge->cpus);
+    }
+    sqlite3_reset(merge->cpus);
+    if (r < 0)
+        return r;
+    return seen == cpus->nr ? 0 : wrong_rows(walk, "cpus", "cpu_time", id);
 }
 
 static int next_record(struct walk *walk, struct merge *merge, size_t i)
 {
     union vt_row row;
     const int64_t id = sqlite3_column_int64(merge->stmt[i], 0);
-    int r = vt_row_fetch(walk->store, sources[i].table, merge->stmt[i], &row, walk->err);
-    row.guest_record.type = sources[i].type;
-    if (r == 0 && sources[i].type == VTG_GAPS)
+    const struct vt_record_table *source = &vt_record_tables[i];
+    int r = vt_row_fetch(walk->store, source->table, merge->stmt[i], &row, walk->err);
+    row.guest_record.type = source->type;
+    if (r == 0 && source->type == VTG_GAPS)
         r = fetch_gaps(walk, merge, id, &row.guest_record.gaps);
+    if (r == 0 && source->type == VTG_CPUS)
+        r = fetch_cpus(walk, merge, id, &row.guest_record.cpus);
     if (r == 0)
-        r = deliver(walk->reader, sources[i].table, &row);
+        r = deliver(walk->reader, source->table, &row);
     walk->cursor->guest_record = id;
     return r ? r : advance(walk, merge, i);
 }
@@ -227,12 +286,13 @@ static int walk_guest_records(struct walk *walk)
         return 0;
     int r = open_merge(walk, &merge);
     while (r == 0) {
-        size_t least = NR_SOURCES;
-        for (size_t i = 0; i < NR_SOURCES; i++)
-            if (merge.has_row[i] && (least == NR_SOURCES || sqlite3_column_int64(merge.stmt[i], 0) <
-                                                                sqlite3_column_int64(merge.stmt[least], 0)))
+        size_t least = VT_NR_RECORD_TABLES;
+        for (size_t i = 0; i < VT_NR_RECORD_TABLES; i++)
+            if (merge.has_row[i] &&
+                (least == VT_NR_RECORD_TABLES ||
+                 sqlite3_column_int64(merge.stmt[i], 0) < sqlite3_column_int64(merge.stmt[least], 0)))
                 least = i;
-        if (least == NR_SOURCES)
+        if (least == VT_NR_RECORD_TABLES)
             break;
         r = next_record(walk, &merge, least);
     }
@@ -329,6 +389,10 @@ static int walk_all(struct walk *walk)
         r = walk_table(walk, VT_TABLE_HELPER_TIME, "id", "id", &at->helper_time);
     if (r == 0)
         r = walk_guest_records(walk);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_EXCHANGE, "id", "id", &at->exchange);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_CHANNEL_EVENT, "id", "id", &at->channel_event);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_CHECKPOINT, "id", "at_ns, id", &at->checkpoint);
     if (r == 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "vt/task_pack.h"
 
 enum kind {
     KIND_AUTO,  /* the row's own number, not in the structure */
@@ -19,14 +20,15 @@ enum kind {
     KIND_I32,
     KIND_BOOL,
     KIND_TEXT,  /* char[limit], kept printable */
-    KIND_NAME,  /* char[VTG_NAME_LEN] of a guest, not terminated: two columns, text and hex */
+    KIND_NAME,  /* char[limit] of a guest, not terminated: two columns, text and hex */
     KIND_SLICE, /* struct vt_slice as a chunk of one */
+    KIND_TASKS, /* the bytes of a struct vtg_tasks whose other fields come before */
 };
 
 struct field {
     enum kind kind;
     size_t offset;
-    uint64_t limit; /* U32: greatest value; TEXT: size */
+    uint64_t limit; /* U32: greatest value; TEXT, NAME: size */
     int repeat;     /* elements of an array, one column each */
 };
 
@@ -219,6 +221,130 @@ static const struct field gaps_fields[] = {
     AT(struct vt_guest_record, gaps.longest, KIND_BITS),
 };
 
+static const struct field system_fields[] = {
+    RECORD_FIELDS,
+    AT(struct vt_guest_record, system.session, KIND_BITS),
+    ARRAY(struct vt_guest_record, system.boot_id, KIND_BITS, 0),
+    AT(struct vt_guest_record, system.tsc_khz, KIND_BITS),
+    U32(struct vt_guest_record, system.nr_online, UINT32_MAX),
+    U32(struct vt_guest_record, system.nr_possible, UINT32_MAX),
+    U32(struct vt_guest_record, system.user_hz, UINT32_MAX),
+    U32(struct vt_guest_record, system.view_mhz, UINT32_MAX),
+    U32(struct vt_guest_record, system.task_source, UINT32_MAX),
+    U32(struct vt_guest_record, system.release, UINT32_MAX),
+    STRING(struct vt_guest_record, system.kernel, KIND_NAME),
+    STRING(struct vt_guest_record, system.clocksource, KIND_NAME),
+    STRING(struct vt_guest_record, system.hypervisor, KIND_NAME),
+};
+
+static const struct field os_view_fields[] = {
+    RECORD_FIELDS,
+    U32(struct vt_guest_record, view.cpu, UINT32_MAX),
+    U32(struct vt_guest_record, view.have, UINT32_MAX),
+    ARRAY(struct vt_guest_record, view.tsc, KIND_BITS, 0),
+    ARRAY(struct vt_guest_record, view.ns, KIND_BITS, 0),
+    AT(struct vt_guest_record, view.uptime_ns, KIND_BITS),
+    AT(struct vt_guest_record, view.idle_ns, KIND_BITS),
+    AT(struct vt_guest_record, view.ntp_offset_ns, KIND_BITS),
+    AT(struct vt_guest_record, view.ntp_freq, KIND_BITS),
+    AT(struct vt_guest_record, view.ntp_maxerror_ns, KIND_BITS),
+    AT(struct vt_guest_record, view.ntp_esterror_ns, KIND_BITS),
+    U32(struct vt_guest_record, view.ntp_status, UINT32_MAX),
+    U32(struct vt_guest_record, view.ntp_state, UINT32_MAX),
+    U32(struct vt_guest_record, view.ntp_tick_us, UINT32_MAX),
+    AT(struct vt_guest_record, view.tai_offset_s, KIND_I32),
+};
+
+static const struct field cpus_fields[] = {
+    RECORD_FIELDS,
+    AT(struct vt_guest_record, cpus.tsc_before, KIND_BITS),
+    AT(struct vt_guest_record, cpus.tsc_after, KIND_BITS),
+    U32(struct vt_guest_record, cpus.nr, VTG_CPUS_MAX),
+};
+
+static const struct field process_fields[] = {
+    RECORD_FIELDS,
+    AT(struct vt_guest_record, process.tsc_before, KIND_BITS),
+    AT(struct vt_guest_record, process.tsc_after, KIND_BITS),
+    AT(struct vt_guest_record, process.start_ticks, KIND_BITS),
+    U32(struct vt_guest_record, process.pid, UINT32_MAX),
+    U32(struct vt_guest_record, process.ppid, UINT32_MAX),
+    U32(struct vt_guest_record, process.threads, UINT32_MAX),
+    U32(struct vt_guest_record, process.mark, UINT32_MAX),
+    AT(struct vt_guest_record, process.utime_ns, KIND_BITS),
+    AT(struct vt_guest_record, process.stime_ns, KIND_BITS),
+    AT(struct vt_guest_record, process.run_ns, KIND_BITS),
+    AT(struct vt_guest_record, process.delay_ns, KIND_BITS),
+    STRING(struct vt_guest_record, process.comm, KIND_NAME),
+};
+
+static const struct field run_fields[] = {
+    RECORD_FIELDS,
+    U32(struct vt_guest_record, run.mark, UINT32_MAX),
+    U32(struct vt_guest_record, run.repeat, UINT32_MAX),
+    U32(struct vt_guest_record, run.of, UINT32_MAX),
+    AT(struct vt_guest_record, run.status, KIND_I32),
+    U32(struct vt_guest_record, run.pid, UINT32_MAX),
+    AT(struct vt_guest_record, run.elapsed_ns, KIND_BITS),
+    AT(struct vt_guest_record, run.utime_ns, KIND_BITS),
+    AT(struct vt_guest_record, run.stime_ns, KIND_BITS),
+    AT(struct vt_guest_record, run.maxrss_kib, KIND_BITS),
+    AT(struct vt_guest_record, run.minor_faults, KIND_BITS),
+    AT(struct vt_guest_record, run.major_faults, KIND_BITS),
+    AT(struct vt_guest_record, run.voluntary, KIND_BITS),
+    AT(struct vt_guest_record, run.involuntary, KIND_BITS),
+};
+
+static const struct field task_fields[] = {
+    RECORD_FIELDS,
+    U32(struct vt_guest_record, task.tid, UINT32_MAX),
+    U32(struct vt_guest_record, task.tgid, UINT32_MAX),
+    U32(struct vt_guest_record, task.mark, UINT32_MAX),
+    STRING(struct vt_guest_record, task.comm, KIND_NAME),
+};
+
+static const struct field tasks_fields[] = {
+    RECORD_FIELDS,
+    AT(struct vt_guest_record, tasks.base_tsc, KIND_BITS),
+    U32(struct vt_guest_record, tasks.cpu, UINT32_MAX),
+    U32(struct vt_guest_record, tasks.source, UINT32_MAX),
+    U32(struct vt_guest_record, tasks.nr, UINT32_MAX),
+    U32(struct vt_guest_record, tasks.lost, UINT32_MAX),
+    AT(struct vt_guest_record, tasks, KIND_TASKS),
+};
+
+static const struct field event_fields[] = {
+    RECORD_FIELDS,
+    AT(struct vt_guest_record, event.tsc, KIND_BITS),
+    U32(struct vt_guest_record, event.kind, UINT32_MAX),
+    U32(struct vt_guest_record, event.cpu, UINT32_MAX),
+    AT(struct vt_guest_record, event.a, KIND_BITS),
+    AT(struct vt_guest_record, event.b, KIND_BITS),
+    STRING(struct vt_guest_record, event.text, KIND_NAME),
+};
+
+static const struct field exchange_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_exchange, vm, KIND_KEY),
+    AT(struct vt_exchange, session, KIND_BITS),
+    AT(struct vt_exchange, sent, KIND_COUNT),
+    AT(struct vt_exchange, received, KIND_COUNT),
+    AT(struct vt_exchange, sent_tsc, KIND_BITS),
+    AT(struct vt_exchange, received_tsc, KIND_BITS),
+    AT(struct vt_exchange, tsc_received, KIND_BITS),
+    AT(struct vt_exchange, tsc_sent, KIND_BITS),
+};
+
+_Static_assert(sizeof(enum vt_channel_event_kind) == 4, "enums");
+static const struct field channel_event_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_channel_event, vm, KIND_KEY),
+    AT(struct vt_channel_event, at, KIND_COUNT),
+    U32(struct vt_channel_event, kind, VT_NR_CHANNEL_EVENTS - 1),
+    AT(struct vt_channel_event, count, KIND_COUNT),
+    STRING(struct vt_channel_event, text, KIND_NAME),
+};
+
 static const struct field checkpoint_fields[] = {
     { .kind = KIND_AUTO, .repeat = 1 },
     AT(struct vt_checkpoint, vcpu, KIND_KEY),
@@ -279,6 +405,16 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_CLOCK_VIEW] = TABLE("clock_view", "INSERT", clock_view_fields),
     [VT_TABLE_MARK] = TABLE("mark", "INSERT", mark_fields),
     [VT_TABLE_GAPS] = TABLE("gaps", "INSERT", gaps_fields),
+    [VT_TABLE_SYSTEM] = TABLE("system", "INSERT", system_fields),
+    [VT_TABLE_OS_VIEW] = TABLE("os_view", "INSERT", os_view_fields),
+    [VT_TABLE_CPUS] = TABLE("cpus", "INSERT", cpus_fields),
+    [VT_TABLE_PROCESS] = TABLE("process", "INSERT", process_fields),
+    [VT_TABLE_RUN] = TABLE("run", "INSERT", run_fields),
+    [VT_TABLE_TASK] = TABLE("task", "INSERT", task_fields),
+    [VT_TABLE_TASKS] = TABLE("tasks", "INSERT", tasks_fields),
+    [VT_TABLE_EVENT] = TABLE("event", "INSERT", event_fields),
+    [VT_TABLE_EXCHANGE] = TABLE("exchange", "INSERT", exchange_fields),
+    [VT_TABLE_CHANNEL_EVENT] = TABLE("channel_event", "INSERT", channel_event_fields),
     [VT_TABLE_CHECKPOINT] = TABLE("checkpoint", "INSERT", checkpoint_fields),
     [VT_TABLE_COUNTER_EVENT] = TABLE("counter_event", "INSERT", counter_event_fields),
     [VT_TABLE_COUNTER] = TABLE("counter", "INSERT", counter_fields),
@@ -309,6 +445,13 @@ static const struct {
 };
 /* clang-format on */
 enum { NR_HOST_FIELDS = sizeof(host_fields) / sizeof(host_fields[0]) };
+
+const struct vt_record_table vt_record_tables[VT_NR_RECORD_TABLES] = {
+    { VTG_HELLO, VT_TABLE_HELLO }, { VTG_CLOCKS, VT_TABLE_CLOCK_VIEW }, { VTG_MARK, VT_TABLE_MARK },
+    { VTG_GAPS, VT_TABLE_GAPS },   { VTG_SYSTEM, VT_TABLE_SYSTEM },     { VTG_VIEW, VT_TABLE_OS_VIEW },
+    { VTG_CPUS, VT_TABLE_CPUS },   { VTG_PROCESS, VT_TABLE_PROCESS },   { VTG_RUN, VT_TABLE_RUN },
+    { VTG_TASK, VT_TABLE_TASK },   { VTG_TASKS, VT_TABLE_TASKS },       { VTG_EVENT, VT_TABLE_EVENT },
+};
 
 const char *vt_table_name(enum vt_table table)
 {
@@ -346,11 +489,16 @@ static int bind_text(sqlite3_stmt *stmt, int column, const char *text, size_t si
     return sqlite3_bind_text(stmt, column, clean, -1, SQLITE_TRANSIENT);
 }
 
+enum { MAX_NAME = 64 };
+_Static_assert(sizeof(((struct vtg_system *)0)->kernel) <= MAX_NAME, "names");
+_Static_assert(sizeof(((struct vtg_event *)0)->text) <= MAX_NAME, "names");
+_Static_assert(sizeof(((struct vt_channel_event *)0)->text) <= MAX_NAME, "names");
+
 /* As hex, not as a BLOB: clients print a BLOB's bytes to the terminal as they are. */
 static int bind_hex(sqlite3_stmt *stmt, int column, const char *bytes, size_t size)
 {
     static const char digits[] = "0123456789abcdef";
-    char hex[2 * VTG_NAME_LEN];
+    char hex[2 * MAX_NAME];
     for (size_t i = 0; i < size; i++) {
         hex[2 * i] = digits[(uint8_t)bytes[i] >> 4];
         hex[2 * i + 1] = digits[bytes[i] & 15];
@@ -358,20 +506,35 @@ static int bind_hex(sqlite3_stmt *stmt, int column, const char *bytes, size_t si
     return sqlite3_bind_text(stmt, column, hex, (int)(2 * size), SQLITE_TRANSIENT);
 }
 
-_Static_assert(sizeof(((struct vtg_hello *)0)->name) == VTG_NAME_LEN, "names");
-_Static_assert(sizeof(((struct vtg_mark *)0)->name) == VTG_NAME_LEN, "names");
-
-static int bind_name(sqlite3_stmt *stmt, int column, const char *name)
+static int bind_name(sqlite3_stmt *stmt, int column, const char *name, size_t size)
 {
-    char clean[4 * VTG_NAME_LEN + 1], back[sizeof(clean)] = "";
-    vt_name_clean(clean, sizeof(clean), name, VTG_NAME_LEN);
+    char clean[4 * MAX_NAME + 1], back[sizeof(clean)] = "";
+    vt_name_clean(clean, sizeof(clean), name, size);
     const int rc = sqlite3_bind_text(stmt, column, clean, -1, SQLITE_TRANSIENT);
     if (rc != SQLITE_OK)
         return rc;
     memcpy(back, clean, strlen(clean));
-    if (strlen(clean) <= VTG_NAME_LEN && memcmp(back, name, VTG_NAME_LEN) == 0)
+    if (strlen(clean) <= size && memcmp(back, name, size) == 0)
         return sqlite3_bind_null(stmt, column + 1);
-    return bind_hex(stmt, column + 1, name, VTG_NAME_LEN);
+    return bind_hex(stmt, column + 1, name, size);
+}
+
+/* As many stretches as it says, and not a byte more. */
+static bool unpacks(const struct vtg_tasks *tasks)
+{
+    struct vtg_task_cursor cursor = vtg_task_begin(tasks);
+    struct vtg_stretch stretch;
+    for (uint32_t i = 0; i < tasks->nr; i++)
+        if (!vtg_unpack_stretch(tasks, &cursor, &stretch))
+            return false;
+    return cursor.at == tasks->bytes;
+}
+
+static int bind_tasks(sqlite3_stmt *stmt, int column, const struct vtg_tasks *tasks)
+{
+    if (!unpacks(tasks))
+        return SQLITE_RANGE;
+    return sqlite3_bind_blob(stmt, column, tasks->data, (int)tasks->bytes, SQLITE_TRANSIENT);
 }
 
 static int bind_slice(sqlite3_stmt *stmt, int column, const struct vt_slice *slice)
@@ -416,9 +579,11 @@ static int bind_value(sqlite3_stmt *stmt, int column, const struct field *field,
     case KIND_TEXT:
         return bind_text(stmt, column, at, field->limit);
     case KIND_NAME:
-        return bind_name(stmt, column, at);
+        return bind_name(stmt, column, at, field->limit);
     case KIND_SLICE:
         return bind_slice(stmt, column, at);
+    case KIND_TASKS:
+        return bind_tasks(stmt, column, at);
     }
     return SQLITE_RANGE;
 }
@@ -519,12 +684,12 @@ static int hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool fetch_hex(sqlite3_stmt *stmt, int column, char *ret)
+static bool fetch_hex(sqlite3_stmt *stmt, int column, char *ret, size_t size)
 {
     const char *hex = (const char *)sqlite3_column_text(stmt, column);
-    if (!hex || sqlite3_column_bytes(stmt, column) != 2 * VTG_NAME_LEN)
+    if (!hex || (size_t)sqlite3_column_bytes(stmt, column) != 2 * size)
         return false;
-    for (size_t i = 0; i < VTG_NAME_LEN; i++) {
+    for (size_t i = 0; i < size; i++) {
         const int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
@@ -533,13 +698,13 @@ static bool fetch_hex(sqlite3_stmt *stmt, int column, char *ret)
     return true;
 }
 
-static bool fetch_name(sqlite3_stmt *stmt, int column, char *ret)
+static bool fetch_name(sqlite3_stmt *stmt, int column, char *ret, size_t size)
 {
     if (sqlite3_column_type(stmt, column + 1) != SQLITE_NULL)
-        return fetch_hex(stmt, column + 1, ret);
+        return fetch_hex(stmt, column + 1, ret, size);
     const char *text = (const char *)sqlite3_column_text(stmt, column);
     const size_t length = (size_t)sqlite3_column_bytes(stmt, column);
-    if (!text || length > VTG_NAME_LEN)
+    if (!text || length > size)
         return false;
     memcpy(ret, text, length);
     return true;
@@ -553,6 +718,18 @@ static bool fetch_slice(sqlite3_stmt *stmt, int column, struct vt_slice *ret)
            vt_chunk_decode(data, (size_t)size, ret, 1) == 1 && vt_slice_is_sane(ret);
 }
 
+static bool fetch_tasks(sqlite3_stmt *stmt, int column, struct vtg_tasks *ret)
+{
+    const void *data = sqlite3_column_blob(stmt, column);
+    const int size = sqlite3_column_bytes(stmt, column);
+    if (sqlite3_column_type(stmt, column) != SQLITE_BLOB || size < 0 || size > (int)VTG_TASKS_BYTES)
+        return false;
+    if (size)
+        memcpy(ret->data, data, (size_t)size);
+    ret->bytes = (uint32_t)size;
+    return unpacks(ret);
+}
+
 static bool fetch_value(sqlite3_stmt *stmt, int column, const struct field *field, void *at)
 {
     const int64_t value = sqlite3_column_int64(stmt, column);
@@ -563,9 +740,11 @@ static bool fetch_value(sqlite3_stmt *stmt, int column, const struct field *fiel
     case KIND_TEXT:
         return sqlite3_column_type(stmt, column) == SQLITE_TEXT && fetch_text(stmt, column, at, field->limit);
     case KIND_NAME:
-        return fetch_name(stmt, column, at);
+        return fetch_name(stmt, column, at, field->limit);
     case KIND_SLICE:
         return fetch_slice(stmt, column, at);
+    case KIND_TASKS:
+        return fetch_tasks(stmt, column, at);
     default:
         break;
     }

@@ -2,6 +2,7 @@
 #include "store/db.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/counter.h"
 #include "base/exits.h"
@@ -46,6 +47,33 @@ static const struct {
     { "mark", VTG_MARK_BEGIN, "BEGIN", "a benchmark begins" },
     { "mark", VTG_MARK_END, "END", "a benchmark ends" },
     { "mark", VTG_MARK_POINT, "POINT", "an instant" },
+    { "tasks", VTG_TASKS_NONE, "NONE", "no stretches of tasks" },
+    { "tasks", VTG_TASKS_BPF, "BPF", "exact, by a BPF program in the guest" },
+    { "tasks", VTG_TASKS_PERF, "PERF", "exact, by perf_event's records of context switches" },
+    { "tasks", VTG_TASKS_SAMPLED, "SAMPLED", "by samples" },
+    { "event", VTG_EVENT_START, "START", "the agent began" },
+    { "event", VTG_EVENT_STOP, "STOP", "the agent ends" },
+    { "event", VTG_EVENT_CLOCKSOURCE, "CLOCKSOURCE", "text: the old clocksource and the new" },
+    { "event", VTG_EVENT_STEP, "STEP", "CLOCK_REALTIME was set; a: by ns" },
+    { "event", VTG_EVENT_SUSPEND, "SUSPEND", "the guest was suspended; a: for ns" },
+    { "event", VTG_EVENT_CPU, "CPU", "cpu went online (a = 1) or offline (0)" },
+    { "event", VTG_EVENT_DROPPED, "DROPPED",
+      "a: frames for which there was no room while the host was away" },
+    { "event", VTG_EVENT_AWAY, "AWAY", "the host was away; a: for ns" },
+    { "event", VTG_EVENT_NTP, "NTP", "adjtimex status or frequency changed; a, b: status, freq" },
+    { "event", VTG_EVENT_MISSED, "MISSED", "a: views that were due and not made" },
+    { "channel", VT_CHANNEL_OPENED, "OPENED", "text: where to" },
+    { "channel", VT_CHANNEL_CLOSED, "CLOSED", "by the other side" },
+    { "channel", VT_CHANNEL_FAILED, "FAILED", "could not be opened; text: why" },
+    { "channel", VT_CHANNEL_SESSION, "SESSION", "an agent begins; count: frames it had sent before" },
+    { "channel", VT_CHANNEL_SILENT, "SILENT", "no answer; count: for ns" },
+    { "channel", VT_CHANNEL_DAMAGED, "DAMAGED", "count: frames of bad CRC, length or type" },
+    { "channel", VT_CHANNEL_GARBAGE, "GARBAGE", "count: bytes that belong to no frame" },
+    { "channel", VT_CHANNEL_REPLAYED, "REPLAYED", "count: frames that were had already" },
+    { "channel", VT_CHANNEL_MISSING, "MISSING", "count: frames that never came" },
+    { "channel", VT_CHANNEL_FLOODED, "FLOODED", "count: times its allowance was spent" },
+    { "channel", VT_CHANNEL_CLAIMED, "CLAIMED", "text: another VM's name, which it claims" },
+    { "channel", VT_CHANNEL_ABSURD, "ABSURD", "count: answers to nothing asked" },
     { "have", VTG_HAVE_TSC, "TSC", "tsc_before and tsc_after are valid" },
     { "have", VTG_HAVE_KVMCLOCK, "KVMCLOCK", "kvmclock_ns is valid" },
     { "have", VTG_HAVE_STEAL, "STEAL", "steal_ns is valid" },
@@ -82,7 +110,7 @@ static int insert_exit_codes(struct vt_store *store, sqlite3_stmt *stmt, int rea
 static int insert_codes(struct vt_store *store, struct vt_err *err)
 {
     sqlite3_stmt *stmt = NULL;
-    int r = vt_db_prepare(store, "INSERT INTO code VALUES (?1, ?2, ?3, ?4)", &stmt, err);
+    int r = vt_db_prepare(store, "INSERT OR IGNORE INTO code VALUES (?1, ?2, ?3, ?4)", &stmt, err);
     for (int i = 0; i < VT_NR_STATES && r == 0; i++)
         r = insert_code(store, stmt, "state", i, vt_states[i].name, vt_states[i].meaning, err);
     for (int i = 0; i < VT_NR_COUNTERS && r == 0; i++)
@@ -119,7 +147,7 @@ int vt_schema_create(struct vt_store *store, struct vt_err *err)
     return r;
 }
 
-static int check_version(struct vt_store *store, struct vt_err *err)
+static int check_version(struct vt_store *store, int64_t *ret, struct vt_err *err)
 {
     int64_t id = 0, version = 0;
     int r = vt_db_integer(store, "PRAGMA application_id", &id, err);
@@ -133,19 +161,38 @@ static int check_version(struct vt_store *store, struct vt_err *err)
         return vt_fail(err, ENOTSUP,
                        "%s was written by a newer vtime (schema %lld, this one reads %d); update vtime",
                        store->path, (long long)version, VT_STORE_VERSION);
-    if (version > 0 && version < VT_STORE_VERSION)
+    if (version > 0 && version < VT_STORE_OLDEST)
         return vt_fail(
             err, ENOTSUP,
-            "%s was written by an older vtime (schema %lld, this one reads %d): read it with that one",
-            store->path, (long long)version, VT_STORE_VERSION);
-    if (version < VT_STORE_VERSION)
+            "%s was written by an older vtime (schema %lld, this one reads %d to %d): read it with that one",
+            store->path, (long long)version, VT_STORE_OLDEST, VT_STORE_VERSION);
+    if (version < VT_STORE_OLDEST)
         return vt_fail(err, EUCLEAN, "%s is damaged: it has no schema %d", store->path, VT_STORE_VERSION);
+    *ret = version;
     return 0;
+}
+
+/* What a later schema brought: an older recording lacks it, and has no such rows. */
+static const struct {
+    int version;
+    const char *table;
+} additions[] = {
+    { 4, "system" },  { 4, "os_view" },  { 4, "cpus" },          { 4, "cpu_time" },
+    { 4, "process" }, { 4, "run" },      { 4, "task" },          { 4, "tasks" },
+    { 4, "event" },   { 4, "exchange" }, { 4, "channel_event" },
+};
+
+static bool is_later(const char *table, int64_t version)
+{
+    for (size_t i = 0; i < sizeof(additions) / sizeof(additions[0]); i++)
+        if (strcmp(additions[i].table, table) == 0)
+            return additions[i].version > version;
+    return false;
 }
 
 /* Every table of the model must be in the file, with the same words: no view, trigger or column of another's.
  */
-static int compare_tables(struct vt_store *store, struct vt_store *model, struct vt_err *err)
+static int compare_tables(struct vt_store *store, struct vt_store *model, int64_t version, struct vt_err *err)
 {
     static const char list[] = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND "
                                "name NOT LIKE 'sqlite_%' AND type = 'table'";
@@ -155,6 +202,10 @@ static int compare_tables(struct vt_store *store, struct vt_store *model, struct
     if (r == 0)
         r = vt_db_prepare(store, find, &found, err);
     while (r == 0 && (r = vt_db_step(model, wanted, err)) == 1) {
+        if (is_later((const char *)sqlite3_column_text(wanted, 0), version)) {
+            r = 0;
+            continue;
+        }
         sqlite3_bind_value(found, 1, sqlite3_column_value(wanted, 0));
         sqlite3_bind_value(found, 2, sqlite3_column_value(wanted, 1));
         r = vt_db_step(store, found, err);
@@ -170,18 +221,59 @@ static int compare_tables(struct vt_store *store, struct vt_store *model, struct
     return r;
 }
 
+static int open_model(struct vt_store *model, struct vt_err *err)
+{
+    if (sqlite3_open_v2(":memory:", &model->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+        return vt_fail(err, ENOMEM, "out of memory");
+    return vt_db_exec(model, vt_schema_sql, err);
+}
+
 int vt_schema_check(struct vt_store *store, struct vt_err *err)
 {
     struct vt_store model = { .path = store->path };
-    int r = check_version(store, err);
+    int64_t version = 0;
+    int r = check_version(store, &version, err);
     if (r < 0)
         return r;
-    if (sqlite3_open_v2(":memory:", &model.db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
-        r = vt_fail(err, ENOMEM, "out of memory");
+    r = open_model(&model, err);
     if (r == 0)
-        r = vt_db_exec(&model, vt_schema_sql, err);
-    if (r == 0)
-        r = compare_tables(store, &model, err);
+        r = compare_tables(store, &model, version, err);
     sqlite3_close(model.db);
+    for (int i = 0; i < VT_NR_TABLES; i++)
+        store->absent[i] = is_later(vt_table_name((enum vt_table)i), version);
+    return r;
+}
+
+/* The words that make a table, as the model has them. */
+static int add_table(struct vt_store *store, struct vt_store *model, const char *table, struct vt_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int r = vt_db_prepare(model, "SELECT sql FROM sqlite_schema WHERE name = ?1", &stmt, err);
+    if (r == 0)
+        sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
+    if (r == 0 && (r = vt_db_step(model, stmt, err)) == 1)
+        r = vt_db_exec(store, (const char *)sqlite3_column_text(stmt, 0), err);
+    sqlite3_finalize(stmt);
+    return r;
+}
+
+int vt_schema_bring_up(struct vt_store *store, struct vt_err *err)
+{
+    struct vt_store model = { .path = store->path };
+    int64_t version = 0;
+    int r = check_version(store, &version, err);
+    if (r < 0 || version == VT_STORE_VERSION)
+        return r;
+    r = open_model(&model, err);
+    for (size_t i = 0; i < sizeof(additions) / sizeof(additions[0]) && r == 0; i++)
+        if (additions[i].version > version)
+            r = add_table(store, &model, additions[i].table, err);
+    sqlite3_close(model.db);
+    if (r == 0)
+        r = insert_codes(store, err);
+    if (r == 0)
+        r = set_pragma(store, "user_version", VT_STORE_VERSION, err);
+    if (r == 0)
+        memset(store->absent, 0, sizeof(store->absent));
     return r;
 }

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A vtime recording, schema version 3. docs/SCHEMA.md explains it.
+-- A vtime recording, schema version 4. docs/SCHEMA.md explains it.
 -- Times: _ns at host times is CLOCK_MONOTONIC of the host; durations end in
 -- _ns too. The first column of a table grows with every new row: a reader
 -- that remembers the greatest one it saw asks for what is new.
@@ -266,8 +266,10 @@ CREATE TABLE counter (
 ) STRICT;
 
 -- What the guests said. Not trusted. The id is common to hello, clock_view,
--- mark and gaps, in order of arrival. 64-bit values are the guest's bits: one
--- of 2^63 or more shows as negative. host_ns is when the host had the record.
+-- mark, gaps, system, os_view, cpus, process, run, task, tasks and event, in
+-- order of arrival. 64-bit values are the guest's bits: one of 2^63 or more
+-- shows as negative. host_ns is when the host had the record; one that was
+-- imported later came when the recording had ended.
 CREATE TABLE hello (
   id       INTEGER PRIMARY KEY,
   vm       INTEGER NOT NULL REFERENCES vm (id),
@@ -353,6 +355,200 @@ CREATE TABLE gap (
   len_ticks INTEGER NOT NULL,
   PRIMARY KEY (gaps, nr)
 ) STRICT, WITHOUT ROWID;
+
+-- An operating system with vtime-agent, of itself: after hello, and again when it changed.
+CREATE TABLE system (
+  id              INTEGER PRIMARY KEY,
+  vm              INTEGER NOT NULL REFERENCES vm (id),
+  host_ns         INTEGER NOT NULL,
+  host_tsc        INTEGER NOT NULL,
+  session         INTEGER NOT NULL, -- of the agent's life, drawn at random
+  boot_id_0       INTEGER NOT NULL, -- two halves of the boot id
+  boot_id_1       INTEGER NOT NULL,
+  tsc_khz         INTEGER NOT NULL, -- 0: not told
+  nr_online       INTEGER NOT NULL,
+  nr_possible     INTEGER NOT NULL,
+  user_hz         INTEGER NOT NULL,
+  view_mhz        INTEGER NOT NULL, -- views each 1000 s
+  task_source     INTEGER NOT NULL, -- code 'tasks'
+  release         INTEGER NOT NULL, -- the agent's: major << 16 | minor
+  kernel          TEXT NOT NULL,
+  kernel_hex      TEXT, -- see hello.name_hex
+  clocksource     TEXT NOT NULL,
+  clocksource_hex TEXT,
+  hypervisor      TEXT NOT NULL, -- empty: none
+  hypervisor_hex  TEXT
+) STRICT;
+
+-- The system's clocks: tsc_N <= the reading of clock N <= tsc_N+1, in the order of the
+-- columns.
+CREATE TABLE os_view (
+  id              INTEGER PRIMARY KEY,
+  vm              INTEGER NOT NULL REFERENCES vm (id),
+  host_ns         INTEGER NOT NULL,
+  host_tsc        INTEGER NOT NULL,
+  cpu             INTEGER NOT NULL,
+  have            INTEGER NOT NULL, -- bit per clock, from monotonic
+  tsc_0           INTEGER NOT NULL,
+  tsc_1           INTEGER NOT NULL,
+  tsc_2           INTEGER NOT NULL,
+  tsc_3           INTEGER NOT NULL,
+  tsc_4           INTEGER NOT NULL,
+  tsc_5           INTEGER NOT NULL,
+  monotonic_ns    INTEGER NOT NULL,
+  raw_ns          INTEGER NOT NULL,
+  realtime_ns     INTEGER NOT NULL,
+  boottime_ns     INTEGER NOT NULL,
+  tai_ns          INTEGER NOT NULL,
+  uptime_ns       INTEGER NOT NULL, -- /proc/uptime
+  idle_ns         INTEGER NOT NULL,
+  ntp_offset_ns   INTEGER NOT NULL, -- adjtimex(2)
+  ntp_freq        INTEGER NOT NULL, -- ppm * 2^16
+  ntp_maxerror_ns INTEGER NOT NULL,
+  ntp_esterror_ns INTEGER NOT NULL,
+  ntp_status      INTEGER NOT NULL,
+  ntp_state       INTEGER NOT NULL,
+  ntp_tick_us     INTEGER NOT NULL,
+  tai_offset_s    INTEGER NOT NULL
+) STRICT;
+
+-- The system's CPU times: its rows are in `cpu_time`.
+CREATE TABLE cpus (
+  id         INTEGER PRIMARY KEY,
+  vm         INTEGER NOT NULL REFERENCES vm (id),
+  host_ns    INTEGER NOT NULL,
+  host_tsc   INTEGER NOT NULL,
+  tsc_before INTEGER NOT NULL,
+  tsc_after  INTEGER NOT NULL,
+  nr         INTEGER NOT NULL -- rows in `cpu_time`
+) STRICT;
+
+-- Of /proc/stat.
+CREATE TABLE cpu_time (
+  cpus       INTEGER NOT NULL REFERENCES cpus (id),
+  nr         INTEGER NOT NULL, -- from 0
+  cpu        INTEGER NOT NULL,
+  online     INTEGER NOT NULL,
+  user_ns    INTEGER NOT NULL,
+  nice_ns    INTEGER NOT NULL,
+  system_ns  INTEGER NOT NULL,
+  idle_ns    INTEGER NOT NULL,
+  iowait_ns  INTEGER NOT NULL,
+  irq_ns     INTEGER NOT NULL,
+  softirq_ns INTEGER NOT NULL,
+  steal_ns   INTEGER NOT NULL,
+  guest_ns   INTEGER NOT NULL,
+  PRIMARY KEY (cpus, nr)
+) STRICT, WITHOUT ROWID;
+
+-- A process of the guest, all its threads.
+CREATE TABLE process (
+  id          INTEGER PRIMARY KEY,
+  vm          INTEGER NOT NULL REFERENCES vm (id),
+  host_ns     INTEGER NOT NULL,
+  host_tsc    INTEGER NOT NULL,
+  tsc_before  INTEGER NOT NULL,
+  tsc_after   INTEGER NOT NULL,
+  start_ticks INTEGER NOT NULL, -- since the guest's boot, user_hz: with pid a unique key
+  pid         INTEGER NOT NULL,
+  ppid        INTEGER NOT NULL,
+  threads     INTEGER NOT NULL,
+  mark        INTEGER NOT NULL, -- of the benchmark that it belongs to; 0: chosen by name or pid
+  utime_ns    INTEGER NOT NULL, -- its own and those of children waited for
+  stime_ns    INTEGER NOT NULL,
+  run_ns      INTEGER NOT NULL, -- schedstat of its threads; both 0: the kernel has none
+  delay_ns    INTEGER NOT NULL,
+  comm        TEXT NOT NULL,
+  comm_hex    TEXT
+) STRICT;
+
+-- What wait4(2) said of a benchmark's command.
+CREATE TABLE run (
+  id           INTEGER PRIMARY KEY,
+  vm           INTEGER NOT NULL REFERENCES vm (id),
+  host_ns      INTEGER NOT NULL,
+  host_tsc     INTEGER NOT NULL,
+  mark         INTEGER NOT NULL,
+  repeat       INTEGER NOT NULL, -- which of `of`, from 1
+  of           INTEGER NOT NULL,
+  status       INTEGER NOT NULL, -- wait(2)'s word
+  pid          INTEGER NOT NULL,
+  elapsed_ns   INTEGER NOT NULL, -- CLOCK_MONOTONIC
+  utime_ns     INTEGER NOT NULL,
+  stime_ns     INTEGER NOT NULL,
+  maxrss_kib   INTEGER NOT NULL,
+  minor_faults INTEGER NOT NULL,
+  major_faults INTEGER NOT NULL,
+  voluntary    INTEGER NOT NULL,
+  involuntary  INTEGER NOT NULL
+) STRICT;
+
+-- Who a tid is, before its first stretch.
+CREATE TABLE task (
+  id       INTEGER PRIMARY KEY,
+  vm       INTEGER NOT NULL REFERENCES vm (id),
+  host_ns  INTEGER NOT NULL,
+  host_tsc INTEGER NOT NULL,
+  tid      INTEGER NOT NULL,
+  tgid     INTEGER NOT NULL,
+  mark     INTEGER NOT NULL, -- of the benchmark whose command it descends from; 0: none
+  comm     TEXT NOT NULL,
+  comm_hex TEXT
+) STRICT;
+
+-- Stretches of tasks on one vCPU, packed: include/vt/task_pack.h.
+CREATE TABLE tasks (
+  id       INTEGER PRIMARY KEY,
+  vm       INTEGER NOT NULL REFERENCES vm (id),
+  host_ns  INTEGER NOT NULL,
+  host_tsc INTEGER NOT NULL,
+  base_tsc INTEGER NOT NULL, -- before the first stretch
+  cpu      INTEGER NOT NULL,
+  source   INTEGER NOT NULL, -- code 'tasks'
+  nr       INTEGER NOT NULL, -- stretches
+  lost     INTEGER NOT NULL, -- stretches missing before the first
+  data     BLOB NOT NULL
+) STRICT;
+
+-- What befell the system.
+CREATE TABLE event (
+  id       INTEGER PRIMARY KEY,
+  vm       INTEGER NOT NULL REFERENCES vm (id),
+  host_ns  INTEGER NOT NULL,
+  host_tsc INTEGER NOT NULL,
+  tsc      INTEGER NOT NULL,
+  kind     INTEGER NOT NULL, -- code 'event'
+  cpu      INTEGER NOT NULL,
+  a        INTEGER NOT NULL, -- see the code
+  b        INTEGER NOT NULL,
+  text     TEXT NOT NULL,
+  text_hex TEXT
+) STRICT;
+
+-- A question to a guest's agent and its answer: sent <= guest_received <= guest_sent <=
+-- received.  The guest's two readings are its word, the rest is the host's.
+CREATE TABLE exchange (
+  id                 INTEGER PRIMARY KEY,
+  vm                 INTEGER NOT NULL REFERENCES vm (id),
+  session            INTEGER NOT NULL, -- see system.session
+  sent_ns            INTEGER NOT NULL,
+  received_ns        INTEGER NOT NULL,
+  sent_tsc           INTEGER NOT NULL, -- host TSC, just before sending
+  received_tsc       INTEGER NOT NULL, -- just after receiving
+  guest_received_tsc INTEGER NOT NULL, -- the guest's TSC
+  guest_sent_tsc     INTEGER NOT NULL
+) STRICT;
+
+-- What befell an agent's channel. At most one row per kind, channel and writing.
+CREATE TABLE channel_event (
+  id       INTEGER PRIMARY KEY,
+  vm       INTEGER NOT NULL REFERENCES vm (id),
+  at_ns    INTEGER NOT NULL, -- the first of them
+  kind     INTEGER NOT NULL, -- code 'channel'
+  count    INTEGER NOT NULL, -- see the code
+  text     TEXT NOT NULL,
+  text_hex TEXT
+) STRICT;
 
 -- The integrals at at_ns itself: the states of a row sum to at_ns - born_ns.
 CREATE VIEW integral AS

@@ -227,6 +227,50 @@ int vt_store_open(const char *path, struct vt_store **ret, struct vt_err *err)
     return 0;
 }
 
+/* The number of the newest guest record: the next one goes on from there. */
+static int find_newest_record(struct vt_store *store, struct vt_err *err)
+{
+    int r = 0;
+    for (size_t i = 0; i < VT_NR_RECORD_TABLES && r == 0; i++) {
+        int64_t id = 0;
+        char *sql =
+            sqlite3_mprintf("SELECT coalesce(max(id), 0) FROM %s", vt_table_name(vt_record_tables[i].table));
+        r = sql ? vt_db_integer(store, sql, &id, err) : vt_fail(err, ENOMEM, "out of memory");
+        sqlite3_free(sql);
+        if (id > store->guest_records)
+            store->guest_records = id;
+    }
+    return r;
+}
+
+int vt_store_append(const char *path, struct vt_store **ret, struct vt_err *err)
+{
+    struct vt_store *store = NULL;
+    int r = check_file(path, err);
+    if (r == 0)
+        r = new_store(path, true, &store, err);
+    if (r < 0)
+        return r;
+    r = connect_db(store, NULL, SQLITE_OPEN_READWRITE, err);
+    /* Nobody else may have it open: a recorder's numbers are in its memory. */
+    if (r == 0)
+        r = vt_db_exec(store, "PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE", err);
+    if (r == 0)
+        r = vt_schema_check(store, err);
+    if (r == 0)
+        r = vt_schema_bring_up(store, err);
+    if (r == 0)
+        r = vt_db_exec(store, "COMMIT", err);
+    if (r == 0)
+        r = find_newest_record(store, err);
+    if (r < 0) {
+        vt_store_close(store);
+        return r;
+    }
+    *ret = store;
+    return 0;
+}
+
 const char *vt_store_note(const struct vt_store *store)
 {
     return store->note;
@@ -264,6 +308,7 @@ void vt_store_close(struct vt_store *store)
     for (int i = 0; i < VT_NR_TABLES; i++)
         sqlite3_finalize(store->insert[i]);
     sqlite3_finalize(store->insert_gap);
+    sqlite3_finalize(store->insert_cpu_time);
     sqlite3_finalize(store->insert_chunk);
     sqlite3_finalize(store->insert_meta);
     release_streams(store);
@@ -426,24 +471,64 @@ static int insert_gaps(struct vt_store *store, int64_t id, const struct vtg_gaps
     return r;
 }
 
+static int insert_cpu_times(struct vt_store *store, int64_t id, const struct vtg_cpus *cpus,
+                            struct vt_err *err)
+{
+    static const char sql[] =
+        "INSERT INTO cpu_time VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    int r = store->insert_cpu_time ? 0 : vt_db_prepare(store, sql, &store->insert_cpu_time, err);
+    for (uint32_t i = 0; i < cpus->nr && r == 0; i++) {
+        sqlite3_stmt *stmt = store->insert_cpu_time;
+        const struct vtg_cpu_time *t = &cpus->cpus[i];
+        const uint64_t ns[] = { t->user, t->nice,    t->system, t->idle, t->iowait,
+                                t->irq,  t->softirq, t->steal,  t->guest };
+        int rc = sqlite3_bind_int64(stmt, 1, id);
+        rc = rc ? rc : sqlite3_bind_int64(stmt, 2, i);
+        rc = rc ? rc : sqlite3_bind_int64(stmt, 3, t->cpu);
+        rc = rc ? rc : sqlite3_bind_int64(stmt, 4, t->online);
+        for (int k = 0; k < (int)(sizeof(ns) / sizeof(ns[0])); k++)
+            rc = rc ? rc : sqlite3_bind_int64(stmt, 5 + k, (int64_t)ns[k]);
+        r = rc ? vt_db_fail(store, rc, "write", err) : vt_db_step(store, stmt, err);
+        sqlite3_reset(stmt);
+    }
+    return r;
+}
+
+static const struct vt_record_table *table_of(enum vtg_type type)
+{
+    for (size_t i = 0; i < VT_NR_RECORD_TABLES; i++)
+        if (vt_record_tables[i].type == type)
+            return &vt_record_tables[i];
+    return NULL;
+}
+
 int vt_store_put_guest_record(struct vt_store *store, const struct vt_guest_record *rec, struct vt_err *err)
 {
-    static const enum vt_table table_of[] = { [VTG_HELLO] = VT_TABLE_HELLO,
-                                              [VTG_CLOCKS] = VT_TABLE_CLOCK_VIEW,
-                                              [VTG_MARK] = VT_TABLE_MARK,
-                                              [VTG_GAPS] = VT_TABLE_GAPS };
+    const struct vt_record_table *t = table_of(rec->type);
     struct vt_err failure;
-    if (rec->type < VTG_HELLO || rec->type > VTG_GAPS)
+    if (!t)
         return vt_fail(err, EINVAL, "a guest record of type %d is not kept", (int)rec->type);
     int r = begin(store, &failure);
     if (r == 0)
-        r = vt_row_insert(store, table_of[rec->type], rec, store->guest_records + 1, &failure);
+        r = vt_row_insert(store, t->table, rec, store->guest_records + 1, &failure);
     if (r == 0) {
         store->guest_records++;
         if (rec->type == VTG_GAPS)
             r = insert_gaps(store, store->guest_records, &rec->gaps, &failure);
+        else if (rec->type == VTG_CPUS)
+            r = insert_cpu_times(store, store->guest_records, &rec->cpus, &failure);
     }
     return settle(store, r, &failure, err);
+}
+
+int vt_store_put_exchange(struct vt_store *store, const struct vt_exchange *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_EXCHANGE, row, err);
+}
+
+int vt_store_put_channel_event(struct vt_store *store, const struct vt_channel_event *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_CHANNEL_EVENT, row, err);
 }
 
 /* ---- slices ---- */

@@ -26,6 +26,12 @@ struct vt_store;
 int vt_store_create(const char *path, bool replace, struct vt_store **ret, struct vt_err *err);
 
 /**
+ * Opens a recording that has ended, to put more into it; one of an older schema is brought up
+ * first.  EBUSY: a recorder or a view has it open.
+ */
+int vt_store_append(const char *path, struct vt_store **ret, struct vt_err *err);
+
+/**
  * All puts since the last commit become durable and visible to readers
  * together.  On failure everything committed before stays intact.
  */
@@ -40,7 +46,11 @@ int vt_store_put_vcpu(struct vt_store *store, const struct vt_vcpu *vcpu, struct
 int vt_store_put_tsc_epoch(struct vt_store *store, const struct vt_tsc_epoch *epoch, struct vt_err *err);
 int vt_store_put_clock_pair(struct vt_store *store, const struct vt_clock_pair *pair, struct vt_err *err);
 int vt_store_put_checkpoint(struct vt_store *store, const struct vt_checkpoint *cp, struct vt_err *err);
+/** -EINVAL: a record whose parts don't fit each other (a guest's may well be so), and nothing was written. */
 int vt_store_put_guest_record(struct vt_store *store, const struct vt_guest_record *rec, struct vt_err *err);
+int vt_store_put_exchange(struct vt_store *store, const struct vt_exchange *row, struct vt_err *err);
+int vt_store_put_channel_event(struct vt_store *store, const struct vt_channel_event *row,
+                               struct vt_err *err);
 int vt_store_put_loss(struct vt_store *store, const struct vt_loss *loss, struct vt_err *err);
 int vt_store_put_occupancy(struct vt_store *store, const struct vt_occupancy *row, struct vt_err *err);
 int vt_store_put_move(struct vt_store *store, const struct vt_vcpu_move *row, struct vt_err *err);
@@ -72,7 +82,7 @@ int vt_store_get_host(struct vt_store *store, struct vt_host *ret, struct vt_err
  * What a reader does with each row; a non-zero return stops the walk and is
  * returned.  NULL callbacks are skipped.  Order: cpus, vms, vcpus, tsc_epochs,
  * clock_pairs, losses, observers, occupancies, moves, exits, exit_addresses, helpers and their times,
- * guest_records, checkpoints (by at), then slices (by vCPU, then seq).
+ * guest_records, exchanges, channel_events, checkpoints (by at), then slices (by vCPU, then seq).
  */
 struct vt_store_reader {
     void *context;
@@ -90,6 +100,8 @@ struct vt_store_reader {
     int (*helper)(void *context, const struct vt_helper *row);
     int (*helper_time)(void *context, const struct vt_helper_time *row);
     int (*guest_record)(void *context, const struct vt_guest_record *row);
+    int (*exchange)(void *context, const struct vt_exchange *row);
+    int (*channel_event)(void *context, const struct vt_channel_event *row);
     int (*checkpoint)(void *context, const struct vt_checkpoint *row);
     int (*counter_event)(void *context, const struct vt_counter_event *row); /* after the checkpoints */
     int (*counter)(void *context, const struct vt_counter_reading *row);
@@ -101,6 +113,7 @@ struct vt_store_cursor {
     int64_t cpu, vm, vcpu, tsc_epoch, clock_pair, loss, observer, occupancy, move, exits, helper, helper_time,
         guest_record, checkpoint, chunk;
     int64_t counter_event, counter, exit_address;
+    int64_t exchange, channel_event;
 };
 
 /** One consistent read transaction over everything after *cursor, which it advances. */

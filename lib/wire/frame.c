@@ -120,8 +120,10 @@ static bool is_due(struct vt_frame_decoder *d, const struct vtg_frame *frame)
         return true;
     if (ahead < UINT32_MAX / 2)
         d->early++;
-    else
+    else if (d->has_acked && d->acked - frame->seq - 1 < UINT32_MAX / 2)
         d->replayed++;
+    else
+        d->repeated++;
     return false;
 }
 

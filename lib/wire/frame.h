@@ -33,7 +33,10 @@ struct vt_frame_decoder {
      * frame that is due is taken.  What is not is no loss: it comes again.
      */
     bool in_order;
-    uint64_t replayed; /* had already */
+    uint32_t acked; /* with has_acked: the sender knows that what is before it has arrived */
+    bool has_acked;
+    uint64_t replayed; /* had already, and the sender knew */
+    uint64_t repeated; /* had already */
     uint64_t early;    /* one before it is still to come */
 };
 

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a QEMU's command line tells of its channels.  It is foreign text, as is all of /proc
+ * that others can shape: bounded, and believed only where the kernel confirms it.
+ */
+#ifndef VT_QEMU_H
+#define VT_QEMU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/** The virtio-serial port behind which vtime-agent waits. */
+#define VT_AGENT_PORT "org.vtime.agent.0"
+
+enum { VT_UNIX_PATH = 108 }; /* of sockaddr_un */
+
+/** A listening socket: by path, or by the number that its descriptor has in QEMU. */
+struct vt_qemu_socket {
+    char path[VT_UNIX_PATH]; /* empty: fd tells */
+    int fd;
+};
+
+/** args: as /proc/PID/cmdline has them. False: there is no such port, or no socket of QEMU's behind it. */
+bool vt_qemu_find_socket(const char *args, size_t n, struct vt_qemu_socket *ret);
+
+/** The CID of its vsock device; 0: none. */
+uint32_t vt_qemu_find_cid(const char *args, size_t n);
+
+/** Does it ask for KVM? */
+bool vt_qemu_asks_kvm(const char *args, size_t n);
+
+/** What /proc/net/unix says of a socket that listens. */
+struct vt_unix_place {
+    char path[VT_UNIX_PATH];
+    uint64_t inode;
+    bool held; /* somebody is connected */
+};
+
+/** By path, or where that is empty by inode. False: nobody listens there. Reads the table from its begin. */
+bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_place *ret);
+
+/**
+ * The socket of a QEMU process, if the process itself listens there, as it calls it.  ret_path: how
+ * we reach it, whatever its root and working directory.  0, -ENOENT: none; -EBUSY: another is connected.
+ */
+int vt_qemu_socket_of(uint32_t tgid, struct vt_unix_place *ret, char ret_path[VT_UNIX_PATH]);
+uint32_t vt_qemu_cid_of(uint32_t tgid);
+
+/** All of /proc/PID/cmdline, up to 256 KiB; to be freed. NULL: gone, or no memory. */
+char *vt_command_line(uint32_t tgid, size_t *ret_n);
+
+#endif

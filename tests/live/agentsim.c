@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's end of an agent's channel, scripted: what an honest agent does, and what a hostile one might.
+ *   agentsim WHERE SECONDS [WHAT…]
+ * WHERE: unix:PATH (we connect), unix-listen:PATH, tcp:HOST:PORT, tcp-listen:HOST:PORT, pty:LINK (a
+ * terminal, whose other side LINK is made to point to).  It prints its pid, then what it counted.
+ * WHAT: see below; none: honest.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "collector/connect.h"
+#include "vt/task_pack.h"
+#include "wire/frame.h"
+
+enum { KEEP = 4096, VIEW_EVERY_MS = 100 };
+
+enum what {
+    LENGTHS = 1 << 0,   /* frames longer than any, and than their type */
+    CRC = 1 << 1,       /* damaged frames */
+    REPLAY = 1 << 2,    /* what was acknowledged, again */
+    BACKWARDS = 1 << 3, /* clocks that run backwards */
+    GARBAGE = 1 << 4,   /* bytes, as many as go out, up to 1 GB */
+    ESCAPES = 1 << 5,   /* terminal escapes in every name */
+    UNASKED = 1 << 6,   /* answers to nothing asked, and twice */
+    DEAF = 1 << 7,      /* answers nothing */
+    ANEW = 1 << 8,      /* another session every half second */
+    TASKS = 1 << 9,     /* stretches of tasks that don't unpack */
+};
+static const struct {
+    const char *name;
+    enum what what;
+} whats[] = { { "lengths", LENGTHS },     { "crc", CRC },         { "replay", REPLAY },
+              { "backwards", BACKWARDS }, { "garbage", GARBAGE }, { "escapes", ESCAPES },
+              { "unasked", UNASKED },     { "deaf", DEAF },       { "anew", ANEW },
+              { "tasks", TASKS } };
+
+struct sim {
+    int fd;
+    unsigned what;
+    const char *name;
+    uint64_t session, last_id;
+    uint32_t first, next; /* seq of the oldest kept, and of the next new one */
+    uint32_t sent;        /* next to be sent */
+    uint8_t kept[KEEP][sizeof(struct vtg_frame) + VTG_MAX_PAYLOAD];
+    size_t length[KEEP];
+    uint64_t pings, garbage, frames;
+    struct vt_frame_decoder decoder;
+};
+
+static void fail(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t tsc(const struct sim *s)
+{
+    const uint64_t t = __rdtsc();
+    return s->what & BACKWARDS ? (UINT64_C(1) << 62) - t : t;
+}
+
+/* All of it, however long the host makes us wait; false: it is gone, or the time is up. */
+static bool put(const struct sim *s, const void *data, size_t n)
+{
+    for (const uint8_t *p = data; n;) {
+        const ssize_t done = write(s->fd, p, n);
+        if (done > 0) {
+            p += done;
+            n -= (size_t)done;
+        } else if (errno == EAGAIN) {
+            struct pollfd wait = { .fd = s->fd, .events = POLLOUT };
+            if (poll(&wait, 1, 2000) <= 0)
+                return false;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void keep(struct sim *s, enum vtg_type type, const void *body, uint32_t len)
+{
+    if (s->next - s->first == KEEP)
+        return; /* no room: it gets no number */
+    s->length[s->next % KEEP] = vt_frame_encode(s->kept[s->next % KEEP], type, s->next, body, len);
+    s->next++;
+}
+
+static void name_it(const struct sim *s, char *to, size_t n)
+{
+    static const char hostile[] = "\033]0;owned\007\033[2J\xff\xc3(";
+
+    memset(to, 0, n);
+    if (s->what & ESCAPES)
+        memcpy(to, hostile, n < sizeof(hostile) ? n : sizeof(hostile));
+    else
+        memcpy(to, s->name, strnlen(s->name, n));
+}
+
+static void introduce(struct sim *s)
+{
+    struct vtg_hello hello = { .kind = VTG_KIND_LINUX, .nr_vcpus = 1 };
+    struct vtg_system system = { .session = s->session, .nr_online = 1, .nr_possible = 1, .user_hz = 100 };
+
+    name_it(s, hello.name, sizeof(hello.name));
+    name_it(s, system.kernel, sizeof(system.kernel));
+    name_it(s, system.clocksource, sizeof(system.clocksource));
+    keep(s, VTG_HELLO, &hello, sizeof(hello));
+    keep(s, VTG_SYSTEM, &system, sizeof(system));
+}
+
+static void begin_session(struct sim *s)
+{
+    if (getrandom(&s->session, sizeof(s->session), 0) != sizeof(s->session))
+        fail("getrandom");
+    s->session |= 1;
+    s->first = s->next = s->sent = 0;
+    introduce(s);
+}
+
+static void view(struct sim *s)
+{
+    struct vtg_view v = { .have = (1 << VTG_NR_OS_CLOCKS) - 1 };
+    static const clockid_t clocks[] = { CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME, CLOCK_BOOTTIME,
+                                        CLOCK_TAI };
+    struct timespec t;
+
+    for (int i = 0; i < VTG_NR_OS_CLOCKS; i++) {
+        v.tsc[i] = tsc(s);
+        clock_gettime(clocks[i], &t);
+        v.ns[i] = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    }
+    v.tsc[VTG_NR_OS_CLOCKS] = tsc(s);
+    keep(s, VTG_VIEW, &v, sizeof(v));
+}
+
+static void mark(struct sim *s, enum vtg_mark_kind kind)
+{
+    struct vtg_mark m = { .kind = kind, .id = 1 };
+
+    name_it(s, m.name, sizeof(m.name));
+    m.clocks.have = VTG_HAVE_TSC | VTG_HAVE_MONOTONIC;
+    m.clocks.tsc_before = tsc(s);
+    m.clocks.monotonic_ns = now_ns();
+    m.clocks.tsc_after = tsc(s);
+    keep(s, VTG_MARK, &m, sizeof(m));
+}
+
+static void stretches(struct sim *s)
+{
+    struct vtg_tasks t = { .base_tsc = 1000, .source = VTG_TASKS_BPF };
+    struct vtg_task_cursor c = vtg_task_begin(&t);
+    const struct vtg_stretch one = { .from = 1000, .to = 2000, .tid = 7, .end = VTG_TASK_SLEPT };
+
+    vtg_pack_stretch(&t, &c, &one);
+    t.nr += s->what & TASKS ? 5 : 0;
+    keep(s, VTG_TASKS, &t, (uint32_t)offsetof(struct vtg_tasks, data) + t.bytes);
+}
+
+/* ---- what a hostile one adds, at each view ---- */
+
+static void be_hostile(struct sim *s)
+{
+    uint8_t frame[sizeof(struct vtg_frame) + 4096] = { 0 };
+    struct vtg_frame head;
+    struct vtg_hello hello = { .kind = VTG_KIND_LINUX };
+    struct vtg_pong pong = { .session = s->session, .id = s->last_id, .tsc_received = 5, .tsc_sent = 6 };
+    size_t n;
+
+    if (s->what & CRC) {
+        n = vt_frame_encode(frame, VTG_HELLO, s->next, &hello, sizeof(hello));
+        frame[n - 1] ^= 1;
+        put(s, frame, n);
+    }
+    if (s->what & LENGTHS) {
+        n = vt_frame_encode(frame, VTG_MARK, s->sent, &hello, sizeof(hello)); /* not of that type's size */
+        put(s, frame, n);
+        memcpy(&head, frame, sizeof(head));
+        head.len = UINT32_MAX;
+        put(s, &head, sizeof(head));
+        head.len = 65536;
+        put(s, &head, sizeof(head));
+    }
+    if (s->what & REPLAY && s->first)
+        for (uint32_t seq = 0; seq < s->first && seq < 8; seq++)
+            put(s, s->kept[seq], s->length[seq]);
+    if (s->what & UNASKED) {
+        n = vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong)); /* answered already */
+        put(s, frame, n);
+        pong.id = UINT64_MAX - 3;
+        n = vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong));
+        put(s, frame, n);
+    }
+}
+
+static void pour_garbage(struct sim *s, uint64_t until)
+{
+    static uint8_t junk[65536];
+
+    if (getrandom(junk, sizeof(junk), 0) < 0)
+        fail("getrandom");
+    for (size_t i = 0; i + 40 < sizeof(junk); i += 512) /* some that look like frames */
+        vt_frame_encode(junk + i, VTG_HELLO, 0, junk, 16);
+    while (s->garbage < UINT64_C(1) << 30 && now_ns() < until) {
+        const ssize_t n = write(s->fd, junk, sizeof(junk));
+        struct pollfd wait = { .fd = s->fd, .events = POLLOUT };
+        if (n > 0)
+            s->garbage += (uint64_t)n;
+        else if (errno != EAGAIN || poll(&wait, 1, 100) < 0)
+            return;
+    }
+}
+
+/* ---- the agent's side ---- */
+
+static void on_frame(void *context, enum vtg_type type, const union vt_frame_body *body)
+{
+    struct sim *s = context;
+    struct vtg_pong pong = { .session = s->session, .id = body->ping.id, .tsc_received = tsc(s) };
+    uint8_t frame[sizeof(struct vtg_frame) + sizeof(pong)];
+
+    if (type != VTG_PING)
+        return;
+    s->pings++;
+    if (s->what & DEAF)
+        return;
+    s->last_id = body->ping.id;
+    if (body->ping.session == 0 && s->sent > 1)
+        introduce(s);
+    if (body->ping.session == s->session && body->ping.have_seq &&
+        body->ping.next_seq - s->first <= s->next - s->first)
+        s->first = body->ping.next_seq; /* those before have arrived */
+    if (body->ping.session != s->session || !body->ping.have_seq)
+        s->sent = s->first;
+    pong.tsc_sent = tsc(s);
+    put(s, frame, vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong)));
+}
+
+static void serve(struct sim *s, int wait_ms)
+{
+    struct pollfd wait = { .fd = s->fd, .events = POLLIN };
+    uint8_t buf[4096];
+
+    if (poll(&wait, 1, wait_ms) > 0) {
+        const ssize_t n = read(s->fd, buf, sizeof(buf));
+        if (n > 0)
+            vt_frame_decode(&s->decoder, buf, (size_t)n, on_frame, s);
+        else if (n == 0 || errno != EAGAIN)
+            usleep(1000);
+    }
+    for (; s->sent != s->next; s->sent++, s->frames++)
+        if (!put(s, s->kept[s->sent % KEEP], s->length[s->sent % KEEP]))
+            return;
+}
+
+static int open_pty(const char *link)
+{
+    const int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+
+    if (fd < 0 || grantpt(fd) || unlockpt(fd) || symlink(ptsname(fd), link))
+        fail("pty");
+    return fd;
+}
+
+static int open_channel(const char *where)
+{
+    struct vt_agent_address a;
+    struct vt_err err = { "" };
+    char named[320];
+    bool pending;
+
+    if (strncmp(where, "pty:", 4) == 0)
+        return open_pty(where + 4);
+    snprintf(named, sizeof(named), "x=%s", where);
+    if (vt_agent_address_parse(named, &a, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(2);
+    }
+    if (!a.listens) {
+        const int fd = vt_agent_connect(&a, &pending);
+        struct pollfd wait = { .fd = fd, .events = POLLOUT };
+        if (fd < 0 || (pending && (poll(&wait, 1, 5000) <= 0 || vt_agent_connected(fd))))
+            fail("connect");
+        return fd;
+    }
+    const int listening = vt_agent_listen(&a, &err);
+    struct pollfd wait = { .fd = listening, .events = POLLIN };
+    if (listening < 0 || poll(&wait, 1, 20000) <= 0)
+        fail(err.text[0] ? err.text : "nobody came");
+    const int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK);
+    vt_agent_unlisten(&a, listening);
+    return fd;
+}
+
+static void parse_whats(struct sim *s, char **words)
+{
+    for (; *words; words++) {
+        bool known = strncmp(*words, "claim=", 6) == 0;
+        if (known)
+            s->name = *words + 6;
+        for (size_t i = 0; i < sizeof(whats) / sizeof(*whats); i++)
+            if (strcmp(*words, whats[i].name) == 0) {
+                s->what |= whats[i].what;
+                known = true;
+            }
+        if (!known) {
+            fprintf(stderr, "agentsim: what is '%s'?\n", *words);
+            exit(2);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct sim s = { .name = "inside" };
+
+    if (argc < 3)
+        return 2;
+    signal(SIGPIPE, SIG_IGN);
+    parse_whats(&s, argv + 3);
+    printf("%d\n", (int)getpid());
+    fflush(stdout);
+    s.fd = open_channel(argv[1]);
+    const uint64_t begin = now_ns(), end = begin + (uint64_t)(atof(argv[2]) * 1e9);
+    begin_session(&s);
+    mark(&s, VTG_MARK_BEGIN);
+    for (uint64_t due = begin, anew = begin; now_ns() < end;) {
+        if (s.what & ANEW && now_ns() - anew > 500000000u) {
+            begin_session(&s);
+            anew = now_ns();
+        }
+        if (now_ns() >= due) {
+            view(&s);
+            stretches(&s);
+            be_hostile(&s);
+            due += VIEW_EVERY_MS * UINT64_C(1000000);
+        }
+        if (s.what & GARBAGE)
+            pour_garbage(&s, now_ns() + 20000000u);
+        serve(&s, 5);
+    }
+    mark(&s, VTG_MARK_END);
+    for (const uint64_t last = now_ns() + 1000000000u; s.first != s.next && now_ns() < last;)
+        serve(&s, 50); /* until the host has it all */
+    printf("pings %llu frames %llu garbage %llu\n", (unsigned long long)s.pings, (unsigned long long)s.frames,
+           (unsigned long long)s.garbage);
+    return 0;
+}
