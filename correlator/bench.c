@@ -484,7 +484,7 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     struct vt_replayed replayed;
     const struct vt_guest_time time = { guest_time, p };
     const struct vt_run_row *row =
-        vt_agent_log_run(&p->m->agent, end->id, begin->sample.host, end->sample.host);
+        vt_task_log_run(&p->m->tasks, end->id, begin->sample.host, end->sample.host);
     b->of_system = true;
     if (row)
         b->run = (struct vt_run_belief){ .known = true,

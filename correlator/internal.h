@@ -3,10 +3,10 @@
 #ifndef VT_CORRELATOR_INTERNAL_H
 #define VT_CORRELATOR_INTERNAL_H
 
-#include "correlator/agentlog.h"
 #include "correlator/clockmap.h"
 #include "correlator/correlate.h"
 #include "correlator/slicelog.h"
+#include "correlator/tasklog.h"
 
 /** A stretch of an earlier slice that turned out to be polling. */
 struct vt_poll {
@@ -100,7 +100,7 @@ struct vt_machine {
     size_t nr_marks, room_marks;
     struct vt_gap_sum *gaps;
     size_t nr_gaps, room_gaps;
-    struct vt_agent_log agent;
+    struct vt_task_log tasks;
 };
 
 struct vt_correlator {

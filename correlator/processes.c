@@ -64,9 +64,9 @@ static int find_process(struct pass *p, uint32_t tgid, struct process **ret)
 static int process_of_task(struct pass *p, uint32_t who, struct process **ret)
 {
     *ret = NULL;
-    if (who >= p->m->agent.nr_task)
+    if (who >= p->m->tasks.nr_task)
         return 0;
-    const struct vt_guest_task *task = &p->m->agent.task[who];
+    const struct vt_guest_task *task = &p->m->tasks.task[who];
     if (p->of_task[who]) {
         *ret = &p->process[p->of_task[who] - 1];
     } else {
@@ -134,7 +134,7 @@ static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const 
 
 static int add_stretches(struct pass *p)
 {
-    const struct vt_agent_log *log = &p->m->agent;
+    const struct vt_task_log *log = &p->m->tasks;
     int r = 0;
     for (size_t i = 0; i < log->nr_batch && !r; i++) {
         const struct vt_task_batch *batch = &log->batch[i];
@@ -251,7 +251,7 @@ static int charge(struct pass *p, const struct dated *last, const struct dated *
 
 static int add_charges(struct pass *p)
 {
-    const struct vt_agent_log *log = &p->m->agent;
+    const struct vt_task_log *log = &p->m->tasks;
     struct dated *dated = calloc(log->nr_reading + 1, sizeof(*dated));
     size_t n = 0;
     int r = dated ? 0 : -ENOMEM;
@@ -335,7 +335,7 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
                       struct vt_benchmark *b)
 {
     struct pass p = { .c = c, .m = m, .time = time, .b = b, .mark = mark, .budget = budget };
-    p.of_task = calloc(m->agent.nr_task + 1, sizeof(*p.of_task));
+    p.of_task = calloc(m->tasks.nr_task + 1, sizeof(*p.of_task));
     int r = p.of_task ? add_stretches(&p) : -ENOMEM;
     if (!r)
         r = add_charges(&p);

@@ -160,7 +160,7 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
         if (r->time->to_ns(r->time->context, batch->cpu, tsc[i], batch->host, &at[i], &bound))
             return 0;
     if (at[1].v <= r->window.from.v || at[0].v >= r->window.to.v || at[0].v >= at[1].v ||
-        s->who >= r->m->agent.nr_task)
+        s->who >= r->m->tasks.nr_task)
         return 0;
     /* at the rate of the stretch itself, or of no time at all */
     ready = s->to > s->from
@@ -173,7 +173,7 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
                                            .to = vt_min(at[1].v, r->window.to.v),
                                            .ready = at[0].v - vt_min(at[0].v, ready),
                                            .cpu = batch->cpu,
-                                           .thread = r->m->agent.task[s->who].tid,
+                                           .thread = r->m->tasks.task[s->who].tid,
                                            .waker = s->wake == VTG_WAKE_TASK ? s->waker : 0,
                                            .wake = s->wake };
     return 0;
@@ -187,7 +187,7 @@ static int by_begin(const void *a, const void *b)
 
 static int find_steps(struct replay *r, uint64_t *budget, bool *ret_whole)
 {
-    const struct vt_agent_log *log = &r->m->agent;
+    const struct vt_task_log *log = &r->m->tasks;
     int e = 0;
     *ret_whole = true;
     for (size_t i = 0; i < log->nr_batch && !e; i++) {

@@ -50,7 +50,7 @@ static void release_machine(struct vt_machine *m)
     free(m->samples);
     free(m->marks);
     free(m->gaps);
-    vt_agent_log_release(&m->agent);
+    vt_task_log_release(&m->tasks);
     m->samples = NULL;
     m->marks = NULL;
     m->gaps = NULL;
@@ -347,7 +347,7 @@ int vt_correlator_guest_record(void *context, const struct vt_guest_record *row)
     case VTG_GAPS:
         return keep_gaps(m, row->host, &row->gaps);
     default:
-        return vt_agent_log_add(&m->agent, row);
+        return vt_task_log_add(&m->tasks, row);
     }
 }
 
@@ -563,12 +563,12 @@ static void forget_machine(struct vt_machine *m, uint64_t before)
     while (n < m->nr_gaps && m->gaps[n].host.v < before)
         n++;
     drop(m->gaps, &m->nr_gaps, n, sizeof(*m->gaps));
-    vt_agent_log_forget(&m->agent, before);
+    vt_task_log_forget(&m->tasks, before);
     for (size_t i = 0; i < m->nr_marks; i++) /* a benchmark that begins before can't be told any more */
         if (m->marks[i].sample.host.v >= before)
             m->marks[kept++] = m->marks[i];
     m->nr_marks = kept;
-    if (m->outlived && !m->nr_samples && !m->nr_gaps && !m->nr_marks && !m->agent.nr_batch)
+    if (m->outlived && !m->nr_samples && !m->nr_gaps && !m->nr_marks && !m->tasks.nr_batch)
         release_machine(m);
 }
 

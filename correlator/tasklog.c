@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "correlator/agentlog.h"
+#include "correlator/tasklog.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ enum { FIRST_SLOTS = 64 };
 /* ---- who is who ---- */
 
 /* The slot of this tid, or the free one where it belongs. Fibonacci hashing (Knuth 6.4). */
-static uint32_t *slot_of(const struct vt_agent_log *log, uint32_t tid)
+static uint32_t *slot_of(const struct vt_task_log *log, uint32_t tid)
 {
     size_t i = (tid * UINT32_C(2654435769)) & (log->slots - 1);
     while (log->newest[i] && log->task[log->newest[i] - 1].tid != tid)
@@ -29,7 +29,7 @@ static uint32_t *slot_of(const struct vt_agent_log *log, uint32_t tid)
     return &log->newest[i];
 }
 
-static int rehash(struct vt_agent_log *log, size_t slots)
+static int rehash(struct vt_task_log *log, size_t slots)
 {
     uint32_t *table = calloc(slots, sizeof(*table));
     if (!table)
@@ -42,7 +42,7 @@ static int rehash(struct vt_agent_log *log, size_t slots)
     return 0;
 }
 
-static int add_task(struct vt_agent_log *log, const struct vtg_task *t)
+static int add_task(struct vt_task_log *log, const struct vtg_task *t)
 {
     struct vt_guest_task task = { .tid = t->tid, .tgid = t->tgid, .mark = t->mark };
     memcpy(task.comm, t->comm, strnlen(t->comm, sizeof(task.comm) - 1));
@@ -62,7 +62,7 @@ static int add_task(struct vt_agent_log *log, const struct vtg_task *t)
     return 0;
 }
 
-static uint32_t who_is(const struct vt_agent_log *log, uint32_t tid)
+static uint32_t who_is(const struct vt_task_log *log, uint32_t tid)
 {
     if (tid == 0)
         return VT_TASK_IDLE;
@@ -72,7 +72,7 @@ static uint32_t who_is(const struct vt_agent_log *log, uint32_t tid)
 
 /* ---- stretches ---- */
 
-static void drop_batches(struct vt_agent_log *log, size_t n)
+static void drop_batches(struct vt_task_log *log, size_t n)
 {
     if (n == 0)
         return;
@@ -85,7 +85,7 @@ static void drop_batches(struct vt_agent_log *log, size_t n)
         log->batch[i].first -= stretches;
 }
 
-static int add_stretch(struct vt_agent_log *log, struct vt_task_batch *b, const struct vtg_stretch *s)
+static int add_stretch(struct vt_task_log *log, struct vt_task_batch *b, const struct vtg_stretch *s)
 {
     int r = GROW(log, stretch);
     if (r)
@@ -101,7 +101,7 @@ static int add_stretch(struct vt_agent_log *log, struct vt_task_batch *b, const 
     return 0;
 }
 
-static int add_tasks(struct vt_agent_log *log, host_ns host, const struct vtg_tasks *t)
+static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tasks *t)
 {
     struct vt_task_batch b = { .host = host,
                                .cpu = t->cpu,
@@ -133,7 +133,7 @@ static void drop_oldest(void *array, size_t *n, size_t drop, size_t size)
     memmove(array, (char *)array + drop * size, *n * size);
 }
 
-static int add_reading(struct vt_agent_log *log, host_ns host, const struct vtg_process *p)
+static int add_reading(struct vt_task_log *log, host_ns host, const struct vtg_process *p)
 {
     if (log->nr_reading >= MAX_READINGS)
         drop_oldest(log->reading, &log->nr_reading, MAX_READINGS / 2, sizeof(*log->reading));
@@ -143,7 +143,7 @@ static int add_reading(struct vt_agent_log *log, host_ns host, const struct vtg_
     return r;
 }
 
-static int add_run(struct vt_agent_log *log, host_ns host, const struct vtg_run *run)
+static int add_run(struct vt_task_log *log, host_ns host, const struct vtg_run *run)
 {
     if (log->nr_run >= MAX_RUNS)
         drop_oldest(log->run, &log->nr_run, MAX_RUNS / 2, sizeof(*log->run));
@@ -153,7 +153,7 @@ static int add_run(struct vt_agent_log *log, host_ns host, const struct vtg_run 
     return r;
 }
 
-int vt_agent_log_add(struct vt_agent_log *log, const struct vt_guest_record *row)
+int vt_task_log_add(struct vt_task_log *log, const struct vt_guest_record *row)
 {
     switch (row->type) {
     case VTG_TASK:
@@ -169,7 +169,7 @@ int vt_agent_log_add(struct vt_agent_log *log, const struct vt_guest_record *row
     }
 }
 
-void vt_agent_log_forget(struct vt_agent_log *log, uint64_t before)
+void vt_task_log_forget(struct vt_task_log *log, uint64_t before)
 {
     size_t n = 0;
     while (n < log->nr_batch && log->batch[n].host.v < before)
@@ -187,7 +187,7 @@ void vt_agent_log_forget(struct vt_agent_log *log, uint64_t before)
         drop_oldest(log->run, &log->nr_run, n, sizeof(*log->run));
 }
 
-void vt_agent_log_release(struct vt_agent_log *log)
+void vt_task_log_release(struct vt_task_log *log)
 {
     free(log->task);
     free(log->newest);
@@ -195,11 +195,11 @@ void vt_agent_log_release(struct vt_agent_log *log)
     free(log->stretch);
     free(log->reading);
     free(log->run);
-    *log = (struct vt_agent_log){ 0 };
+    *log = (struct vt_task_log){ 0 };
 }
 
-const struct vt_run_row *vt_agent_log_run(const struct vt_agent_log *log, uint32_t mark, host_ns from,
-                                          host_ns to)
+const struct vt_run_row *vt_task_log_run(const struct vt_task_log *log, uint32_t mark, host_ns from,
+                                         host_ns to)
 {
     for (size_t i = log->nr_run; i-- > 0;) {
         const struct vt_run_row *row = &log->run[i];

@@ -3,8 +3,8 @@
  * What an agent in a guest's system said of its tasks, processes and benchmark
  * runs; not trusted, and bounded: a guest that floods hurts its own rows only.
  */
-#ifndef VT_AGENTLOG_H
-#define VT_AGENTLOG_H
+#ifndef VT_TASKLOG_H
+#define VT_TASKLOG_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,7 +50,7 @@ struct vt_run_row {
     struct vtg_run run;
 };
 
-struct vt_agent_log {
+struct vt_task_log {
     struct vt_guest_task *task;
     size_t nr_task, room_task;
     uint32_t *newest; /* hash by tid of the newest task so called: 1 + index, 0: free */
@@ -67,13 +67,13 @@ struct vt_agent_log {
 };
 
 /** Keeps a TASK, TASKS, PROCESS or RUN record; others are none of its. 0 or -ENOMEM. */
-int vt_agent_log_add(struct vt_agent_log *log, const struct vt_guest_record *row);
+int vt_task_log_add(struct vt_task_log *log, const struct vt_guest_record *row);
 /** Drops what came before `before`. */
-void vt_agent_log_forget(struct vt_agent_log *log, uint64_t before);
-void vt_agent_log_release(struct vt_agent_log *log);
+void vt_task_log_forget(struct vt_task_log *log, uint64_t before);
+void vt_task_log_release(struct vt_task_log *log);
 
 /** What wait4 said of this mark's run, the newest that came in [from, to]; NULL: nothing. */
-const struct vt_run_row *vt_agent_log_run(const struct vt_agent_log *log, uint32_t mark, host_ns from,
-                                          host_ns to);
+const struct vt_run_row *vt_task_log_run(const struct vt_task_log *log, uint32_t mark, host_ns from,
+                                         host_ns to);
 
 #endif
