@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "base/state.h"
+#include "correlator/agentclocks.h"
 #include "correlator/guestclock.h"
 #include "correlator/internal.h"
 
@@ -56,6 +57,7 @@ struct bench_pass {
     const struct vt_correlator *c;
     const struct vt_machine *m;
     const struct vt_clockmap *map;
+    const struct vt_machine_clock *whole;
     struct vt_vcpu_clock *clocks;
     size_t nr_clocks, room_clocks;
     struct exit_cost *exits; /* by clock */
@@ -493,7 +495,7 @@ static int add_clock(struct bench_pass *p, uint32_t index, struct vt_window wind
         return r;
     struct vt_vcpu_clock *clock = &p->clocks[p->nr_clocks++];
     *clock = (struct vt_vcpu_clock){
-        .c = p->c, .map = p->map, .vm = p->m->row.id, .index = index, .bare = p->bare
+        .c = p->c, .map = p->map, .whole = p->whole, .vm = p->m->row.id, .index = index, .bare = p->bare
     };
     vt_vcpu_clock_choose(clock, p->m, window);
     return 0;
@@ -550,14 +552,20 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
 {
     struct vt_clockmap map;
     vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
-    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window };
+    struct vt_machine_clock whole;
+    struct bench_pass p = { .c = c, .m = m, .map = &map, .whole = &whole, .window = window };
     p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
-    int r = find_clocks(&p, window, g);
+    int r = vt_machine_clock_init(&whole, c, m, &map);
+    if (!r)
+        r = vt_agent_clocks_fill(&whole, window, &g->agent_clocks);
+    if (!r)
+        r = find_clocks(&p, window, g);
     if (!r) {
         perceive(&p, window, g);
         r = fill_benchmarks(&p, window, g);
     }
     free(p.clocks);
     free(p.exits);
+    vt_machine_clock_release(&whole);
     return r;
 }

@@ -100,7 +100,7 @@ static int64_t highest(const struct vt_hull *h, int64_t least, int64_t most, int
  * steps from outside never pass the edge of what fits.  The step is to the slope of the
  * line through the two touching points.
  */
-static bool step(const struct vt_segment *s, int64_t slope, bool down, int64_t *ret)
+static bool step(const struct vt_corridor *s, int64_t slope, bool down, int64_t *ret)
 {
     const struct vt_vertex *u = &s->high.v[touching(&s->high, slope)],
                            *l = &s->low.v[touching(&s->low, -slope)];
@@ -117,7 +117,7 @@ static bool step(const struct vt_segment *s, int64_t slope, bool down, int64_t *
 
 #define MAX_STEPS 200 /* a handful do; each leaves a slope that is certain, only wider */
 
-static void narrow(struct vt_segment *s)
+static void narrow(struct vt_corridor *s)
 {
     if (!s->low.n || !s->high.n)
         return;
@@ -145,7 +145,7 @@ static bool distance(uint64_t from, uint64_t to, int64_t *ret)
     return *ret<VT_REACH && * ret> - VT_REACH;
 }
 
-static int fill_hull(struct vt_segment *s, struct vt_hull *h, const struct vt_fix *p, size_t n, int sign)
+static int fill_hull(struct vt_corridor *s, struct vt_hull *h, const struct vt_fix *p, size_t n, int sign)
 {
     h->v = calloc(n + 1, sizeof(*h->v));
     if (!h->v)
@@ -168,20 +168,20 @@ static int fill_hull(struct vt_segment *s, struct vt_hull *h, const struct vt_fi
     return 0;
 }
 
-int vt_segment_build(struct vt_segment *s, struct vt_fix origin, const struct vt_fix *low, size_t n_low,
-                     const struct vt_fix *high, size_t n_high, struct vt_slopes limits, uint64_t y_hz)
+int vt_corridor_build(struct vt_corridor *s, struct vt_fix origin, const struct vt_fix *low, size_t n_low,
+                      const struct vt_fix *high, size_t n_high, struct vt_slopes limits, uint64_t y_hz)
 {
-    *s = (struct vt_segment){ .origin = origin,
-                              .slope_least = limits.least,
-                              .slope_most = limits.most,
-                              .from = VT_REACH,
-                              .to = -VT_REACH,
-                              .y_hz = y_hz };
+    *s = (struct vt_corridor){ .origin = origin,
+                               .slope_least = limits.least,
+                               .slope_most = limits.most,
+                               .from = VT_REACH,
+                               .to = -VT_REACH,
+                               .y_hz = y_hz };
     int r = fill_hull(s, &s->low, low, n_low, -1);
     if (!r)
         r = fill_hull(s, &s->high, high, n_high, 1);
     if (r) {
-        vt_segment_release(s);
+        vt_corridor_release(s);
         return r;
     }
     s->empty |= !s->low.n && !s->high.n;
@@ -189,14 +189,14 @@ int vt_segment_build(struct vt_segment *s, struct vt_fix origin, const struct vt
     return 0;
 }
 
-void vt_segment_release(struct vt_segment *s)
+void vt_corridor_release(struct vt_corridor *s)
 {
     free(s->low.v);
     free(s->high.v);
     s->low = s->high = (struct vt_hull){ 0 };
 }
 
-bool vt_segment_at(const struct vt_segment *s, uint64_t x, struct vt_interval *ret)
+bool vt_corridor_at(const struct vt_corridor *s, uint64_t x, struct vt_interval *ret)
 {
     int64_t d;
     if (s->empty || !distance(s->origin.x, x, &d))

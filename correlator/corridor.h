@@ -49,7 +49,7 @@ struct vt_hull { /* of upper bounds by x; lower bounds are kept with -y */
     size_t n;
 };
 
-struct vt_segment {
+struct vt_corridor {
     struct vt_fix origin;
     struct vt_hull low, high;
     int64_t slope_least, slope_most; /* of the lines that fit */
@@ -67,9 +67,9 @@ struct vt_slopes {
  * origin, whose slope is within limits.  What is beyond reach is left out: then, and if
  * no line fits, the segment is empty.  0 or -ENOMEM.
  */
-int vt_segment_build(struct vt_segment *s, struct vt_fix origin, const struct vt_fix *low, size_t n_low,
-                     const struct vt_fix *high, size_t n_high, struct vt_slopes limits, uint64_t y_hz);
-void vt_segment_release(struct vt_segment *s);
+int vt_corridor_build(struct vt_corridor *s, struct vt_fix origin, const struct vt_fix *low, size_t n_low,
+                      const struct vt_fix *high, size_t n_high, struct vt_slopes limits, uint64_t y_hz);
+void vt_corridor_release(struct vt_corridor *s);
 
 struct vt_interval { /* of y, from the segment's origin */
     int64_t low, high;
@@ -77,7 +77,7 @@ struct vt_interval { /* of y, from the segment's origin */
 };
 
 /** False: too far away to tell. */
-bool vt_segment_at(const struct vt_segment *s, uint64_t x, struct vt_interval *ret);
+bool vt_corridor_at(const struct vt_corridor *s, uint64_t x, struct vt_interval *ret);
 
 /** How far the tangent at the segment's origin may have left the curve, `d` ticks of y away. */
 int64_t vt_wander(int64_t d, uint64_t y_hz);

@@ -3,6 +3,7 @@
 #ifndef VT_CORRELATOR_INTERNAL_H
 #define VT_CORRELATOR_INTERNAL_H
 
+#include "correlator/agentlog.h"
 #include "correlator/clockmap.h"
 #include "correlator/correlate.h"
 #include "correlator/slicelog.h"
@@ -99,6 +100,7 @@ struct vt_machine {
     size_t nr_marks, room_marks;
     struct vt_gap_sum *gaps;
     size_t nr_gaps, room_gaps;
+    struct vt_agent_log agent;
 };
 
 struct vt_correlator {

@@ -47,14 +47,14 @@ static const struct vt_slopes any_slope = { VT_SLOPE_LEAST, VT_SLOPE_MOST };
 /* Does any line at all fit exchanges [i, j)? */
 static int fits(struct pass *p, size_t i, size_t j, bool *ret)
 {
-    struct vt_segment s;
+    struct vt_corridor s;
     const struct vt_fix origin = p->low[i + (j - i) / 2];
     copy_sorted(p->a, p->low + i, j - i);
     copy_sorted(p->b, p->high + i, j - i);
-    int r = vt_segment_build(&s, origin, p->a, j - i, p->b, j - i, any_slope, p->in->y_hz);
+    int r = vt_corridor_build(&s, origin, p->a, j - i, p->b, j - i, any_slope, p->in->y_hz);
     *ret = !r && !s.empty;
     if (!r)
-        vt_segment_release(&s);
+        vt_corridor_release(&s);
     return r;
 }
 
@@ -229,7 +229,7 @@ struct stretch { /* of one epoch: exchanges and extra bounds */
 
 /* 1: *ret is a segment; 0: there is nothing to make it of; -ENOMEM. */
 static int make_segment(struct pass *p, const struct stretch *w, const struct vt_slopes *slopes,
-                        uint64_t centre, struct vt_segment *ret)
+                        uint64_t centre, struct vt_corridor *ret)
 {
     const struct vt_message_input *in = p->in;
     const size_t n = w->to - w->from, more = w->extra_to - w->extra_from;
@@ -247,21 +247,21 @@ static int make_segment(struct pass *p, const struct stretch *w, const struct vt
         high[i] = i < n ? p->high[w->from + i] : in->extra[w->extra_from + i - n];
     if (n + more) /* in place: two lists, each nearly sorted */
         qsort(high, n + more, sizeof(*high), by_x);
-    int r = vt_segment_build(ret, origin, p->a, n, high, n + more, *slopes, in->y_hz);
+    int r = vt_corridor_build(ret, origin, p->a, n, high, n + more, *slopes, in->y_hz);
     if (r || !ret->empty)
         return r ? r : 1;
-    vt_segment_release(ret);
+    vt_corridor_release(ret);
     if (!n)
         return 0;
     p->map->ignored += more; /* what comes from elsewhere has to bow to the exchanges */
     copy_sorted(high, p->high + w->from, n);
-    r = vt_segment_build(ret, origin, p->a, n, high, n, *slopes, in->y_hz);
+    r = vt_corridor_build(ret, origin, p->a, n, high, n, *slopes, in->y_hz);
     if (!r && ret->empty) {
-        vt_segment_release(ret);
-        r = vt_segment_build(ret, origin, p->a, n, high, n, any_slope, in->y_hz);
+        vt_corridor_release(ret);
+        r = vt_corridor_build(ret, origin, p->a, n, high, n, any_slope, in->y_hz);
     }
     if (!r && ret->empty) {
-        vt_segment_release(ret);
+        vt_corridor_release(ret);
         return 0;
     }
     return r ? r : 1;
@@ -289,7 +289,7 @@ static int fill_level(struct pass *p, const struct stretch *all, const struct vt
         }
         if (level->n == room) {
             room = room ? 2 * room : 4;
-            struct vt_segment *more = realloc(level->segment, room * sizeof(*more));
+            struct vt_corridor *more = realloc(level->segment, room * sizeof(*more));
             if (!more)
                 return -ENOMEM;
             level->segment = more;
@@ -419,7 +419,7 @@ void vt_message_map_release(struct vt_message_map *map)
     for (size_t i = 0; i < map->n; i++)
         for (size_t l = 0; l < VT_MAP_LEVELS; l++) {
             for (size_t j = 0; j < map->epochs[i].level[l].n; j++)
-                vt_segment_release(&map->epochs[i].level[l].segment[j]);
+                vt_corridor_release(&map->epochs[i].level[l].segment[j]);
             free(map->epochs[i].level[l].segment);
         }
     free(map->epochs);
@@ -433,10 +433,10 @@ struct range { /* of y */
     bool has_low, has_high;
 };
 
-static void narrow_by(struct range *r, const struct vt_segment *s, uint64_t x)
+static void narrow_by(struct range *r, const struct vt_corridor *s, uint64_t x)
 {
     struct vt_interval v;
-    if (!vt_segment_at(s, x, &v))
+    if (!vt_corridor_at(s, x, &v))
         return;
     if (v.has_high && (!r->has_high || (swide)s->origin.y + v.high < r->high)) {
         r->high = (swide)s->origin.y + v.high;

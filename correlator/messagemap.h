@@ -38,7 +38,7 @@ struct vt_message_input { /* borrowed while the map is built */
 #define VT_MAP_LEVELS 2
 
 struct vt_map_level {
-    struct vt_segment *segment; /* by origin */
+    struct vt_corridor *segment; /* by origin */
     size_t n;
 };
 
