@@ -534,7 +534,8 @@ static int follow_clock(struct pass *p, struct follow *f, unsigned int clock, co
 /* How often the guest has booted anew until then, as far as its agents said. */
 static uint64_t boots_until(const struct vt_agent_log *log, host_ns at, size_t *cursor, uint64_t *boots)
 {
-    while (*cursor < log->nr_systems && log->systems[*cursor].host.v <= at.v) {
+    while (*cursor < log->nr_systems && (log->systems[*cursor].host.v <= at.v ||
+                                         vt_machine_heard(log, &log->systems[*cursor]).v <= at.v)) {
         const size_t i = (*cursor)++;
         if (i && memcmp(log->systems[i].system.boot_id, log->systems[i - 1].system.boot_id,
                         sizeof(log->systems[i].system.boot_id)) != 0)

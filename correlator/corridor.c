@@ -117,8 +117,27 @@ static bool step(const struct vt_corridor *s, int64_t slope, bool down, int64_t 
 
 #define MAX_STEPS 200 /* a handful do; each leaves a slope that is certain, only wider */
 
+/*
+ * With upper bounds only nothing is certain below: the likeliest line is the one along
+ * the hull's edge in the middle, which most messages can't be quicker than.
+ */
+static void guess(struct vt_corridor *s)
+{
+    const struct vt_hull *h = &s->high;
+    size_t i = 0;
+    int64_t slope = s->slope_least + (s->slope_most - s->slope_least) / 2;
+    while (i + 2 < h->n && h->v[i + 1].x <= 0)
+        i++;
+    if (h->n > 1)
+        slope = floor_div((swide)(h->v[i + 1].y - h->v[i].y) * VT_SLOPE_ONE, h->v[i + 1].x - h->v[i].x);
+    slope = slope < s->slope_least ? s->slope_least : slope > s->slope_most ? s->slope_most : slope;
+    s->slope_least = s->slope_most = slope;
+}
+
 static void narrow(struct vt_corridor *s)
 {
+    if (!s->low.n && s->high.n)
+        guess(s);
     if (!s->low.n || !s->high.n)
         return;
     for (int i = 0; i < MAX_STEPS && !s->empty; i++) {
@@ -211,7 +230,7 @@ bool vt_corridor_at(const struct vt_corridor *s, uint64_t x, struct vt_interval 
     int64_t far = ret->has_high ? ret->high : ret->low;
     if (ret->has_low && (ret->low < 0 ? -ret->low : ret->low) > (far < 0 ? -far : far))
         far = ret->low;
-    const int64_t wander = vt_wander(far, s->y_hz);
+    const int64_t wander = ret->has_low ? vt_wander(far, s->y_hz) : 0; /* a guess is not widened */
     ret->high += wander;
     ret->low -= wander;
     return true;

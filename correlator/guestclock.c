@@ -152,6 +152,12 @@ void vt_vcpu_clock_choose(struct vt_vcpu_clock *clock, const struct vt_machine *
         const struct vt_tsc_method *method = &vt_tsc_methods[i];
         if (!method->needs_epochs && use_whole(clock, m, window))
             return;
+        /* that a TSC is the host's is believed of payloads; a system's may be anything that lies in the past
+         */
+        if (!method->needs_epochs && (m->row.kind != VT_VM_KVM || !vt_agent_log_is_empty(&m->agent))) {
+            r->reason = "no exchange with an agent: when the host had its records is an estimate";
+            break;
+        }
         if (method->needs_epochs && !has_epochs(clock)) {
             r->reason = clock->bare ? "" : "KVM's TSC offset of this vCPU was not read";
             continue;

@@ -349,8 +349,7 @@ static const struct vt_life *most_epochs(const struct vt_machine_clock *k)
     return found;
 }
 
-/* When the guest that says so was first heard of: its words may have waited longer than its answers. */
-static host_ns boot_seen(const struct vt_agent_log *log, const struct vt_system_row *s)
+host_ns vt_machine_heard(const struct vt_agent_log *log, const struct vt_system_row *s)
 {
     for (size_t i = 0; i < log->nr_exchanges; i++)
         if (log->exchanges[i].session == s->system.session)
@@ -368,7 +367,7 @@ static int find_breaks(const struct vt_machine_clock *k, struct points *p)
         return -ENOMEM;
     for (size_t i = 1; i < log->nr_systems; i++)
         if (other_boot(&log->systems[i - 1].system, &log->systems[i].system))
-            add_break(k, p, boot_seen(log, &log->systems[i]), "the guest booted anew");
+            add_break(k, p, vt_machine_heard(log, &log->systems[i]), "the guest booted anew");
     for (size_t i = 1; i < epochs; i++) {
         const struct vt_tsc_epoch *e = &life->epochs[i];
         if (e->offset != e[-1].offset || e->ratio != e[-1].ratio)
