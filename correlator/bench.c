@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "base/state.h"
+#include "correlator/agentclocks.h"
 #include "correlator/guestclock.h"
 #include "correlator/internal.h"
 
@@ -64,6 +65,7 @@ struct bench_pass {
     const struct vt_correlator *c;
     const struct vt_machine *m;
     const struct vt_clockmap *map;
+    const struct vt_machine_clock *whole;
     struct vt_vcpu_clock *clocks;
     size_t nr_clocks, room_clocks;
     struct exit_cost *exits; /* by clock */
@@ -564,7 +566,7 @@ static int add_clock(struct bench_pass *p, uint32_t index, struct vt_window wind
         return r;
     struct vt_vcpu_clock *clock = &p->clocks[p->nr_clocks++];
     *clock = (struct vt_vcpu_clock){
-        .c = p->c, .map = p->map, .vm = p->m->row.id, .index = index, .bare = p->bare
+        .c = p->c, .map = p->map, .whole = p->whole, .vm = p->m->row.id, .index = index, .bare = p->bare
     };
     vt_vcpu_clock_choose(clock, p->m, window);
     return 0;
@@ -621,14 +623,21 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
 {
     struct vt_clockmap map;
     vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
-    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window, .stretches_left = MAX_STRETCHES };
+    struct vt_machine_clock whole;
+    struct bench_pass p = { .c = c, .m = m, .map = &map, .whole = &whole, .window = window };
+    p.stretches_left = MAX_STRETCHES;
     p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
-    int r = find_clocks(&p, window, g);
+    int r = vt_machine_clock_init(&whole, c, m, &map);
+    if (!r)
+        r = vt_agent_clocks_fill(&whole, window, &g->agent_clocks);
+    if (!r)
+        r = find_clocks(&p, window, g);
     if (!r) {
         perceive(&p, window, g);
         r = fill_benchmarks(&p, window, g);
     }
     free(p.clocks);
     free(p.exits);
+    vt_machine_clock_release(&whole);
     return r;
 }

@@ -87,6 +87,41 @@ int vt_clockmap_to_ns(const struct vt_clockmap *map, host_tsc tsc, host_ns *ret,
     return 0;
 }
 
+/* The stretch that holds ns, or the outermost one on its side. */
+static size_t find_ns(const struct vt_clockmap *map, host_ns ns)
+{
+    size_t low = 0, high = map->n - 2;
+    while (low < high) {
+        size_t middle = low + (high - low + 1) / 2;
+        if (map->pairs[middle].ns.v <= ns.v)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+int vt_clockmap_to_tsc(const struct vt_clockmap *map, host_ns ns, host_tsc *ret, uint64_t *ret_bound)
+{
+    if (map->refused)
+        return -ENODATA;
+    const struct vt_clock_pair *a = &map->pairs[find_ns(map, ns)], *b = a + 1;
+    const swide run = (swide)(b->tsc.v - a->tsc.v), rise = (swide)(b->ns.v - a->ns.v);
+    const swide tsc = (swide)a->tsc.v + ((swide)ns.v - (swide)a->ns.v) * run / rise;
+    host_ns back;
+    uint64_t bound;
+    if (ns.v >> 62 || tsc < 0 || tsc > (swide)UINT64_MAX)
+        return -ERANGE;
+    host_tsc found = { (uint64_t)tsc };
+    int r = vt_clockmap_to_ns(map, found, &back, &bound);
+    if (r)
+        return r;
+    /* how wrong it may be, and one for what the division cut off */
+    *ret_bound = clamp(((wide)bound + apart((swide)back.v, (swide)ns.v)) * (wide)run / (wide)rise + 2);
+    *ret = found;
+    return 0;
+}
+
 uint64_t vt_clockmap_length_ns(const struct vt_clockmap *map, uint64_t ticks)
 {
     if (map->refused)

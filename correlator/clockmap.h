@@ -32,6 +32,9 @@ void vt_clockmap_init(struct vt_clockmap *map, const struct vt_host *host, const
  */
 int vt_clockmap_to_ns(const struct vt_clockmap *map, host_tsc tsc, host_ns *ret, uint64_t *ret_bound);
 
+/** The other way: the TSC at `ns`, within ± *ret_bound ticks. -ENODATA, -ERANGE as above. */
+int vt_clockmap_to_tsc(const struct vt_clockmap *map, host_ns ns, host_tsc *ret, uint64_t *ret_bound);
+
 /** A length in host TSC ticks, at the frequency measured over the whole map; 0 without a map. */
 uint64_t vt_clockmap_length_ns(const struct vt_clockmap *map, uint64_t ticks);
 

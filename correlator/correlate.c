@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "correlator/agentclocks.h"
 #include "correlator/internal.h"
 
 /* Whose lives are whose: machine i's are those of life[first[i]] to life[first[i + 1] - 1], by id. */
@@ -190,6 +191,7 @@ void vt_snapshot_free(struct vt_snapshot *s)
             free(s->guests[i].benchmarks[k].processes);
         free(s->guests[i].benchmarks);
         free(s->guests[i].clocks);
+        vt_agent_clocks_free(s->guests[i].agent_clocks);
         free(s->guests[i].helpers);
     }
     free(s->guests);

@@ -20,6 +20,8 @@ int vt_feed(struct vt_correlator *c, struct vt_store *store, struct vt_store_cur
         .helper = vt_correlator_helper,
         .helper_time = vt_correlator_helper_time,
         .guest_record = vt_correlator_guest_record,
+        .exchange = vt_correlator_exchange,
+        .channel_event = vt_correlator_channel_event,
         .checkpoint = vt_correlator_checkpoint,
         .counter_event = vt_correlator_counter_event,
         .counter = vt_correlator_counter,

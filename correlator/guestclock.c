@@ -38,6 +38,8 @@ static int to_ns_by(const struct vt_vcpu_clock *clock, const struct vt_tsc_metho
 int vt_vcpu_clock_to_ns(const struct vt_vcpu_clock *clock, guest_tsc tsc, host_ns host, host_ns *ret,
                         uint64_t *ret_bound)
 {
+    if (clock->by_whole)
+        return vt_machine_clock_to_ns(clock->whole, clock->index, tsc, host, ret, ret_bound);
     return clock->method ? to_ns_by(clock, clock->method, tsc, host, ret, ret_bound) : -ENODATA;
 }
 
@@ -107,18 +109,55 @@ static void find_khz(struct vt_vcpu_clock *clock, const struct vt_machine *m)
         clock->report.guest_tsc_khz = vt_clockmap_khz(clock->map);
 }
 
+/*
+ * A guest with an agent whose TSC KVM does not tell: its own map, if the bound is certain.
+ * It was held against every exchange; here its records have to have a place.
+ */
+static bool use_whole(struct vt_vcpu_clock *clock, const struct vt_machine *m, struct vt_window window)
+{
+    const struct vt_machine_clock *whole = clock->whole;
+    if (!whole || whole->method == VT_NR_CLOCK_METHODS || !vt_clock_method_is_bounded(whole, whole->method))
+        return false;
+    clock->by_whole = true;
+    clock->report.method = vt_clock_method_names[whole->method];
+    clock->report.bound_ns = 0;
+    for (size_t i = 0; i < m->nr_samples; i++) {
+        const struct vt_sample *s = &m->samples[i];
+        const guest_tsc tsc = { s->clocks.tsc_after };
+        host_ns ns;
+        uint64_t bound;
+        if (s->clocks.vcpu != clock->index || !(s->clocks.have & VTG_HAVE_TSC) || s->host.v < window.from.v ||
+            s->host.v > window.to.v)
+            continue;
+        if (vt_machine_clock_to_ns(whole, clock->index, tsc, s->host, &ns, &bound))
+            clock->report.violations++;
+        else
+            clock->report.bound_ns = vt_max(clock->report.bound_ns, bound);
+    }
+    return true;
+}
+
 void vt_vcpu_clock_choose(struct vt_vcpu_clock *clock, const struct vt_machine *m, struct vt_window window)
 {
     struct vt_clock_report *r = &clock->report;
     *r = (struct vt_clock_report){ .vcpu_index = clock->index, .method = "none", .reason = "" };
     find_khz(clock, m);
     clock->method = NULL;
+    clock->by_whole = false;
     if (clock->map->refused) {
         r->reason = clock->map->refused;
         return;
     }
     for (size_t i = 0; i < vt_nr_tsc_methods; i++) {
         const struct vt_tsc_method *method = &vt_tsc_methods[i];
+        if (!method->needs_epochs && use_whole(clock, m, window))
+            return;
+        /* that a TSC is the host's is believed of payloads; a system's may be anything that lies in the past
+         */
+        if (!method->needs_epochs && (m->row.kind != VT_VM_KVM || !vt_agent_log_is_empty(&m->agent))) {
+            r->reason = "no exchange with an agent: when the host had its records is an estimate";
+            break;
+        }
         if (method->needs_epochs && !has_epochs(clock)) {
             r->reason = clock->bare ? "" : "KVM's TSC offset of this vCPU was not read";
             continue;

@@ -6,15 +6,18 @@
 #ifndef VT_GUESTCLOCK_H
 #define VT_GUESTCLOCK_H
 
-#include "correlator/internal.h"
+#include "correlator/machineclock.h"
 
 struct vt_vcpu_clock {
     const struct vt_correlator *c;
     const struct vt_clockmap *map;
+    const struct vt_machine_clock
+        *whole; /* of a guest with an agent: where the table below has nothing exact; may be NULL */
     int64_t vm;
     uint32_t index;
     bool bare;                          /* a host process: its TSC is the host's */
     const struct vt_tsc_method *method; /* NULL: none fits */
+    bool by_whole;                      /* the whole machine's clock is used in its place */
     struct vt_clock_report report;
 };
 

@@ -3,6 +3,7 @@
 #ifndef VT_CORRELATOR_INTERNAL_H
 #define VT_CORRELATOR_INTERNAL_H
 
+#include "correlator/agentlog.h"
 #include "correlator/clockmap.h"
 #include "correlator/correlate.h"
 #include "correlator/slicelog.h"
@@ -101,6 +102,7 @@ struct vt_machine {
     struct vt_gap_sum *gaps;
     size_t nr_gaps, room_gaps;
     struct vt_task_log tasks;
+    struct vt_agent_log agent;
 };
 
 struct vt_correlator {

@@ -51,6 +51,7 @@ static void release_machine(struct vt_machine *m)
     free(m->marks);
     free(m->gaps);
     vt_task_log_release(&m->tasks);
+    vt_agent_log_release(&m->agent);
     m->samples = NULL;
     m->marks = NULL;
     m->gaps = NULL;
@@ -347,8 +348,27 @@ int vt_correlator_guest_record(void *context, const struct vt_guest_record *row)
     case VTG_GAPS:
         return keep_gaps(m, row->host, &row->gaps);
     default:
-        return vt_task_log_add(&m->tasks, row);
+        r = vt_task_log_add(&m->tasks, row);
+        return r ? r : vt_agent_log_record(&m->agent, row);
     }
+}
+
+int vt_correlator_exchange(void *context, const struct vt_exchange *row)
+{
+    struct vt_correlator *c = context;
+    size_t i = machine_place(c, row->vm);
+    if (i == c->nr_machines || c->machines[i].row.id != row->vm)
+        return -EUCLEAN;
+    return vt_agent_log_exchange(&c->machines[i].agent, row);
+}
+
+int vt_correlator_channel_event(void *context, const struct vt_channel_event *row)
+{
+    struct vt_correlator *c = context;
+    size_t i = machine_place(c, row->vm);
+    if (i == c->nr_machines || c->machines[i].row.id != row->vm)
+        return -EUCLEAN;
+    return vt_agent_log_channel_event(&c->machines[i].agent, row);
 }
 
 int vt_correlator_checkpoint(void *context, const struct vt_checkpoint *row)
@@ -568,6 +588,7 @@ static void forget_machine(struct vt_machine *m, uint64_t before)
         if (m->marks[i].sample.host.v >= before)
             m->marks[kept++] = m->marks[i];
     m->nr_marks = kept;
+    vt_agent_log_forget(&m->agent, before);
     if (m->outlived && !m->nr_samples && !m->nr_gaps && !m->nr_marks && !m->tasks.nr_batch)
         release_machine(m);
 }

@@ -502,6 +502,8 @@ static void add_guest(struct builder *b, cJSON *row, size_t index)
     list = add_array(b, row, "clocks");
     for (size_t i = 0; i < g->nr_clocks; i++)
         add_clock(b, add_row(b, list), &g->clocks[i]);
+    if (g->agent_clocks)
+        b->failed |= !report_json_agent_clocks(list, g->agent_clocks, b->view);
     cJSON *helpers = add_array(b, row, "helpers");
     for (size_t i = 0; i < g->nr_helpers; i++)
         add_helper(b, add_row(b, helpers), &g->helpers[i]);

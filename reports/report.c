@@ -14,7 +14,7 @@
 struct options {
     const char *path, *chart;
     struct report_choice choice;
-    bool json, help;
+    bool json, clocks, help;
     size_t nr_conditions;
     struct report_condition condition[MAX_CONDITIONS];
 };
@@ -25,6 +25,8 @@ static const char help_text[] =
     "Says what was true in a recording, beside what the guests believed.\n"
     "\n"
     "  --json           as JSON: every figure with its accuracy\n"
+    "  --clocks         only how guests' clocks became host time, with which bound,\n"
+    "                   and what the clocks of guests with an agent said\n"
     "  --window A,B     only from A to B, in seconds since the recording's begin\n"
     "                   (either may be left out)\n"
     "  --mark NAME      only from begin to end of the benchmark NAME; of all guests\n"
@@ -42,6 +44,9 @@ static int parse_one(int option, struct options *o)
     switch (option) {
     case 'j':
         o->json = true;
+        return 0;
+    case 'k':
+        o->clocks = true;
         return 0;
     case 'w':
         if (report_parse_window(optarg, &o->choice, &err) < 0)
@@ -76,13 +81,12 @@ static int parse_one(int option, struct options *o)
 
 static int parse(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = { { "json", no_argument, NULL, 'j' },
-                                           { "window", required_argument, NULL, 'w' },
-                                           { "mark", required_argument, NULL, 'm' },
-                                           { "chart", required_argument, NULL, 'c' },
-                                           { "fail-if", required_argument, NULL, 'f' },
-                                           { "help", no_argument, NULL, 'h' },
-                                           { 0 } };
+    static const struct option longs[] = {
+        { "json", no_argument, NULL, 'j' },         { "clocks", no_argument, NULL, 'k' },
+        { "window", required_argument, NULL, 'w' }, { "mark", required_argument, NULL, 'm' },
+        { "chart", required_argument, NULL, 'c' },  { "fail-if", required_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },         { 0 }
+    };
     int option;
     while ((option = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
         int r = parse_one(option, o);
@@ -124,6 +128,8 @@ static int show(const struct report_view *v, const struct options *o)
     int r = 0;
     if (o->json)
         r = report_json(v, stdout, &err);
+    else if (o->clocks)
+        report_text_clocks(v, stdout);
     else
         report_text(v, stdout);
     if (r == 0 && o->chart)

@@ -689,7 +689,7 @@ static void put_clocks(const struct report_view *v, FILE *out)
     table_free(t);
 }
 
-void report_text(const struct report_view *v, FILE *out)
+static void put_head(const struct report_view *v, FILE *out)
 {
     char path[REPORT_NAME_LEN];
     if (v->path)
@@ -698,6 +698,18 @@ void report_text(const struct report_view *v, FILE *out)
     put_window(v, out);
     put_only(v, out);
     put_observed(v, out);
+}
+
+void report_text_clocks(const struct report_view *v, FILE *out)
+{
+    put_head(v, out);
+    put_clocks(v, out);
+    report_text_agent_clocks(v, out);
+}
+
+void report_text(const struct report_view *v, FILE *out)
+{
+    put_head(v, out);
     put_lost(v, out);
     put_observer(v, out);
     put_guests(v, out);

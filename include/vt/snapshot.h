@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "vt/clocks.h"
 #include "vt/counter.h"
 #include "vt/record.h"
 #include "vt/topology.h"
@@ -208,7 +209,7 @@ struct vt_benchmark {
 /** How guest TSC was mapped to host time for one vCPU, or why not. */
 struct vt_clock_report {
     uint32_t vcpu_index;
-    const char *method; /* static: "kvm-offset", "identity", "none" */
+    const char *method; /* static: "kvm-offset", "identity", "none"; of a guest with an agent others, too */
     uint64_t bound_ns;
     double guest_tsc_khz;
     uint64_t violations; /* records that contradict causality */
@@ -232,7 +233,8 @@ struct vt_guest {
     struct vt_vcpu_figures *vcpus;
     struct vt_benchmark *benchmarks;
     struct vt_clock_report *clocks;
-    size_t nr_helpers; /* by CPU time, the most first */
+    struct vt_agent_clocks *agent_clocks; /* NULL: no agent spoke in it */
+    size_t nr_helpers;                    /* by CPU time, the most first */
     struct vt_helper_figures *helpers;
 };
 

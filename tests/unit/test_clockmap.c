@@ -159,6 +159,34 @@ static void a_kink_between_two_readings_stays_within_the_bound(void **state)
     }
 }
 
+/* There and back, between readings and within a stretch beyond the ends. */
+static void the_way_back_is_within_both_bounds(void **state)
+{
+    uint64_t x = 521288629u;
+    (void)state;
+    for (int round = 0; round < 2000; round++) {
+        struct vt_clock_pair pairs[5] = { { { draw(&x) >> 3 }, { draw(&x) >> 3 }, 30 } };
+        struct vt_clockmap m;
+        for (int i = 1; i < 5; i++)
+            pairs[i] = (struct vt_clock_pair){ { pairs[i - 1].ns.v + 1000000000 },
+                                               { pairs[i - 1].tsc.v + 2100000000 + draw(&x) % 100000 },
+                                               draw(&x) % 100 };
+        vt_clockmap_init(&m, &stable, pairs, 5);
+        host_tsc tsc = { pairs[0].tsc.v - 2000000000 + draw(&x) % 12000000000 }, again;
+        host_ns ns;
+        uint64_t bound, ticks;
+        assert_int_equal(vt_clockmap_to_ns(&m, tsc, &ns, &bound), 0);
+        assert_int_equal(vt_clockmap_to_tsc(&m, ns, &again, &ticks), 0);
+        if (distance(tsc.v, again.v) > ticks || ticks > 3 * bound + 10)
+            fail_msg("round %d: off by %d, bound %d", round, (int)distance(tsc.v, again.v), (int)ticks);
+    }
+    struct vt_clockmap none;
+    host_tsc tsc;
+    uint64_t bound;
+    vt_clockmap_init(&none, &unstable, NULL, 0);
+    assert_int_equal(vt_clockmap_to_tsc(&none, (host_ns){ 5 }, &tsc, &bound), -ENODATA);
+}
+
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -292,6 +320,7 @@ int main(void)
         cmocka_unit_test(an_unstable_or_unread_clock_is_refused_with_the_reason),
         cmocka_unit_test(the_truth_is_within_the_bound_while_the_clock_is_slewed),
         cmocka_unit_test(a_kink_between_two_readings_stays_within_the_bound),
+        cmocka_unit_test(the_way_back_is_within_both_bounds),
         cmocka_unit_test(this_machines_clock_is_within_the_bound),
         cmocka_unit_test(every_offset_and_ratio_is_inverted),
         cmocka_unit_test(an_epoch_change_is_never_interpolated),

@@ -178,6 +178,8 @@ static int add_vm(struct vt_correlator *c, struct line *l)
 {
     struct vt_vm vm = { .id = (int64_t)number(l, "id") };
     vm.tgid = (uint32_t)number(l, "pid");
+    if (text(l, "kind"))
+        vm.kind = strcmp(text(l, "kind"), "tcg") == 0 ? VT_VM_TCG : VT_VM_UML;
     snprintf(vm.name, sizeof(vm.name), "%s", text(l, "name"));
     return vt_correlator_vm(c, &vm);
 }
@@ -351,6 +353,78 @@ static int add_agent_record(struct vt_correlator *c, struct line *l)
         r.run.status = (int32_t)number(l, "status");
     }
     return vt_correlator_guest_record(c, &r);
+}
+
+/* ---- an agent in the guest's system ---- */
+
+static int add_exchange(struct vt_correlator *c, struct line *l)
+{
+    struct vt_exchange e = { .vm = (int64_t)number(l, "vm"), .session = number(l, "session") };
+    e.sent.v = e.sent_tsc.v = number(l, "sent");
+    e.received.v = e.received_tsc.v = number(l, "received");
+    if (text(l, "sent_tsc"))
+        e.sent_tsc.v = number(l, "sent_tsc");
+    if (text(l, "received_tsc"))
+        e.received_tsc.v = number(l, "received_tsc");
+    e.tsc_received.v = number(l, "in");
+    e.tsc_sent.v = number(l, "out");
+    return vt_correlator_exchange(c, &e);
+}
+
+static int add_system(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_SYSTEM;
+    r.system.session = number(l, "session");
+    r.system.boot_id[0] = number(l, "boot");
+    r.system.tsc_khz = number(l, "khz");
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_view(struct vt_correlator *c, struct line *l)
+{
+    static const char *const keys[VTG_NR_OS_CLOCKS] = { "mono", "raw", "real", "boot", "tai" };
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_VIEW;
+    r.view.cpu = (uint32_t)number(l, "cpu");
+    for (unsigned int i = 0; i <= VTG_NR_OS_CLOCKS; i++)
+        r.view.tsc[i] = number(l, "tsc") + 20 * i;
+    for (unsigned int i = 0; i < VTG_NR_OS_CLOCKS; i++) {
+        r.view.ns[i] = number(l, keys[i]);
+        r.view.have |= text(l, keys[i]) ? 1u << i : 0;
+    }
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_stat(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_CPUS;
+    r.cpus.nr = text(l, "nr") ? (uint32_t)number(l, "nr") : 1;
+    r.cpus.tsc_before = r.cpus.tsc_after = number(l, "tsc");
+    r.cpus.cpus[0].cpu = (uint32_t)number(l, "cpu");
+    r.cpus.cpus[0].user = number(l, "user");
+    r.cpus.cpus[0].steal = number(l, "steal");
+    r.cpus.cpus[0].idle = number(l, "idle");
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_event(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_EVENT;
+    r.event.tsc = number(l, "tsc");
+    r.event.kind = (uint32_t)number(l, "kind");
+    r.event.a = (int64_t)number(l, "a");
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_channel(struct vt_correlator *c, struct line *l)
+{
+    struct vt_channel_event e = { .vm = (int64_t)number(l, "vm"), .at = { number(l, "at") } };
+    e.kind = (enum vt_channel_event_kind)number(l, "kind");
+    e.count = number(l, "count");
+    return vt_correlator_channel_event(c, &e);
 }
 
 /* ---- what must be shown ---- */
@@ -549,6 +623,72 @@ static void expect_clock(struct line *l, const struct vt_guest *g)
     die(l, "no such clock");
 }
 
+/* key=N: no more than that. */
+static void expect_most(struct line *l, const char *key, uint64_t value)
+{
+    const char *s = text(l, key);
+    if (s && value > parse(l, s))
+        die(l, "%s: %llu", key, (unsigned long long)value);
+}
+
+static void expect_os_clock(struct line *l, const struct vt_agent_clocks *k, unsigned int clock,
+                            const char *name)
+{
+    const struct vt_os_clock_figures *f = &k->os[clock];
+    char key[32];
+    snprintf(key, sizeof(key), "%s.steps", name);
+    expect_number(l, key, (int64_t)f->steps);
+    snprintf(key, sizeof(key), "%s.views", name);
+    expect_number(l, key, (int64_t)f->views);
+    snprintf(key, sizeof(key), "%s.stepped", name);
+    const char *s = text(l, key); /* in ms: what a bound of microseconds doesn't change */
+    if (s && atoll(s) != (f->stepped_ns + (f->stepped_ns < 0 ? -500000 : 500000)) / 1000000)
+        die(l, "%s is %lld ns", key, (long long)f->stepped_ns);
+    snprintf(key, sizeof(key), "%s.ppm", name);
+    s = text(l, key); /* within its own bound, which isn't wide */
+    if (s && (!f->has_drift || f->drift_ppm > atof(s) + f->drift_bound_ppm ||
+              f->drift_ppm < atof(s) - f->drift_bound_ppm || f->drift_bound_ppm > 100))
+        die(l, "%s is %.3f +- %.3f", key, f->drift_ppm, f->drift_bound_ppm);
+}
+
+static void expect_agent(struct line *l, const struct vt_guest *g)
+{
+    static const char *const names[VT_NR_CLOCK_METHODS + 1] = { "kvm-offset", "identity", "messages",
+                                                                "pvclock",    "arrivals", "none" };
+    const struct vt_agent_clocks *k = g->agent_clocks;
+    const char *method = text(l, "method"), *event = text(l, "event"), *because = text(l, "because");
+    if (!k)
+        die(l, "no agent spoke");
+    if (method && strcmp(method, names[k->method]) != 0)
+        die(l, "method is %s", names[k->method]);
+    if (because && !strstr(k->methods[VT_CLOCK_KVM].reason, because) && !strstr(k->refused, because))
+        die(l, "because %s%s", k->methods[VT_CLOCK_KVM].reason, k->refused);
+    expect_number(l, "exchanges", (int64_t)k->exchanges);
+    expect_number(l, "absurd", (int64_t)k->absurd);
+    expect_number(l, "ignored", (int64_t)k->ignored);
+    expect_number(l, "epochs", (int64_t)k->nr_epochs);
+    expect_number(l, "boots", (int64_t)k->boots);
+    expect_number(l, "sessions", (int64_t)k->sessions);
+    expect_number(l, "unmapped", (int64_t)k->unmapped);
+    expect_number(l, "missed", (int64_t)k->missed_views);
+    expect_number(l, "stat.user", (int64_t)k->stat.user);
+    expect_number(l, "stat.steal", (int64_t)k->stat.steal);
+    expect_number(l, "stat.cpus", k->stat_cpus);
+    expect_number(l, "damaged", (int64_t)k->channel_counts[VT_CHANNEL_DAMAGED]);
+    expect_number(l, "residual", (int64_t)k->residual.samples);
+    expect_number(l, "residual.inside", (int64_t)k->residual.inside);
+    if (k->method != VT_NR_CLOCK_METHODS)
+        expect_most(l, "most.bound", k->methods[k->method].max_ns);
+    expect_os_clock(l, k, VTG_OS_MONOTONIC, "mono");
+    expect_os_clock(l, k, VTG_OS_REALTIME, "real");
+    for (size_t i = 0; event && i <= k->nr_events; i++) {
+        if (i == k->nr_events)
+            die(l, "no event '%s'", event);
+        if (strstr(k->events[i].text, event))
+            break;
+    }
+}
+
 static void expect_blame(struct line *l, const struct vt_snapshot *s)
 {
     const char *victim = text(l, "victim"), *word = text(l, "culprit");
@@ -566,7 +706,7 @@ static void expect_blame(struct line *l, const struct vt_snapshot *s)
 static void expect(struct line *l, const struct vt_snapshot *s)
 {
     const char *guest = text(l, "guest"), *bench = text(l, "bench"), *clock = text(l, "clock");
-    const char *joint = text(l, "joint");
+    const char *joint = text(l, "joint"), *agent = text(l, "agent");
     if (!s)
         die(l, "there is no window");
     if (text(l, "victim")) {
@@ -584,6 +724,11 @@ static void expect(struct line *l, const struct vt_snapshot *s)
             expect_belief(l, &g->perceived);
             expect_number(l, "benchmarks", (int64_t)g->nr_benchmarks);
         }
+    } else if (agent) {
+        const struct vt_guest *g = guest_named(s, agent);
+        if (!g)
+            die(l, "there is no such guest");
+        expect_agent(l, g);
     } else if (joint) {
         const struct vt_guest *g = guest_named(s, joint);
         if (!g)
@@ -630,6 +775,12 @@ static const struct {
     { "process", add_agent_record },
     { "run", add_agent_record },
     { "end", add_record },
+    { "exchange", add_exchange },
+    { "system", add_system },
+    { "view", add_view },
+    { "stat", add_stat },
+    { "event", add_event },
+    { "channel", add_channel },
 };
 
 static struct vt_snapshot *new_window(struct vt_correlator *c, struct line *l, struct vt_snapshot *old)
