@@ -9,7 +9,7 @@
 #include "store/store.h"
 
 #define VT_STORE_APPLICATION_ID 0x7674696d /* "vtim" */
-#define VT_STORE_VERSION        3
+#define VT_STORE_VERSION        4
 
 /* The tables whose rows are structures, in the order in which a reader has them. */
 enum vt_table {

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A vtime recording, schema version 3. docs/SCHEMA.md explains it.
+-- A vtime recording, schema version 4. docs/SCHEMA.md explains it.
 -- Times: _ns at host times is CLOCK_MONOTONIC of the host; durations end in
 -- _ns too. The first column of a table grows with every new row: a reader
 -- that remembers the greatest one it saw asks for what is new.
@@ -37,7 +37,8 @@ CREATE TABLE vm (
   kind          INTEGER NOT NULL, -- code 'vm'
   tgid          INTEGER NOT NULL,
   start_time_ns INTEGER NOT NULL, -- of the process: with tgid a unique key
-  name          TEXT NOT NULL
+  name          TEXT NOT NULL,
+  found         INTEGER NOT NULL -- how its vCPUs were told from its other threads: code 'found'
 ) STRICT;
 
 -- One life of one vCPU: bound to a thread.
