@@ -98,7 +98,7 @@ static int put_exits(struct vt_recorder *r, uint32_t slot, const struct vt_slot 
     struct vt_exit_sum sum;
     int e = 0;
 
-    if (!due || !sums_are_due(due, slot, s, cut))
+    if (s->kind != VT_SLOT_VCPU || !due || !sums_are_due(due, slot, s, cut))
         return 0;
     for (uint32_t reason = 0; reason < VT_EXIT_REASONS && !e; reason++) {
         uint32_t i = s->exit_sums[reason];
@@ -171,7 +171,7 @@ static int put_checkpoint(struct vt_recorder *r, uint32_t slot, const struct vt_
     cp->vcpu = vt_roster_life(r->roster, slot, s, err);
     if (cp->vcpu <= 0)
         return (int)cp->vcpu;
-    e = vt_roster_tsc(r->roster, slot, s, cp->at, err);
+    e = s->kind == VT_SLOT_VCPU ? vt_roster_tsc(r->roster, slot, s, cp->at, err) : 0;
     if (!e)
         e = vt_store_put_checkpoint(r->store, cp, err);
     return e ? e : rec_follow(r, slot, s, cp->vcpu, err);
@@ -186,7 +186,7 @@ static void read_schedstat(struct schedstat_seen *seen, const struct vt_slot *s,
 {
     if (seen->generation != s->generation || seen->last != edge || s->sched != VT_SCHED_OFF) {
         *seen = (struct schedstat_seen){ .generation = s->generation, .last = edge };
-        if (vt_schedstat_read(s->tgid, s->tid, &seen->run_ns, &seen->run_delay_ns) == 0)
+        if (vt_schedstat_read(s->tid, s->tid, &seen->run_ns, &seen->run_delay_ns) == 0)
             seen->at = vt_host_now();
     }
     cp->proc_run_ns = seen->run_ns;

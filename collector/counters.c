@@ -456,7 +456,7 @@ static int note_failures(struct vt_counters *c, const struct life *life, struct 
 /* The tid may be another thread's by now. */
 static bool is_same_thread(const struct vt_slot *s)
 {
-    const uint64_t start = vt_thread_start(s->tgid, s->tid);
+    const uint64_t start = vt_thread_start(s->tid, s->tid); /* its process may not be its VM's */
     const uint64_t apart = start > s->start_time ? start - s->start_time : s->start_time - start;
 
     return start && apart < SAME_START_NS;

@@ -28,7 +28,7 @@ host_ns vt_host_now(void)
 }
 
 /* Reads a whole small file; returns its length, 0 if it can't be read. Always terminated. */
-static size_t slurp(const char *path, char *buf, size_t size)
+size_t vt_slurp(const char *path, char *buf, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     size_t have = 0;
@@ -95,8 +95,8 @@ void vt_host_describe(struct vt_host *ret)
     }
     cpu_model(ret->cpu, sizeof(ret->cpu));
     hypervisor(ret->hypervisor, sizeof(ret->hypervisor));
-    slurp("/sys/devices/system/clocksource/clocksource0/current_clocksource", ret->clocksource,
-          sizeof(ret->clocksource));
+    vt_slurp("/sys/devices/system/clocksource/clocksource0/current_clocksource", ret->clocksource,
+             sizeof(ret->clocksource));
     ret->clocksource[strcspn(ret->clocksource, "\n")] = 0;
     ret->tsc_stable = strcmp(ret->clocksource, "tsc") == 0;
     ret->exit_isa = vt_exit_isa_here();
@@ -116,7 +116,7 @@ static long cpu_number(const char *sys, uint32_t cpu, const char *file)
     char path[256], buf[64];
 
     snprintf(path, sizeof(path), "%s/cpu%u/%s", sys, cpu, file);
-    if (!slurp(path, buf, sizeof(buf)))
+    if (!vt_slurp(path, buf, sizeof(buf)))
         return -1;
     const long n = strtol(buf, NULL, 10); /* of a list "3,7" or "3-4": the first, which is the least */
     return n >= INT32_MIN && n <= INT32_MAX ? n : -1;
@@ -168,7 +168,7 @@ uint32_t vt_cpu_limit(const char *sys)
     uint32_t limit = 0;
 
     snprintf(path, sizeof(path), "%s/possible", sys ? sys : cpu_folder);
-    slurp(path, buf, sizeof(buf));
+    vt_slurp(path, buf, sizeof(buf));
     for (char *p = buf, *end; *p >= '0' && *p <= '9'; p = *end ? end + 1 : end) { /* 0-3,8-11 */
         const unsigned long cpu = strtoul(p, &end, 10);
         limit = cpu < VT_MAX_CPUS ? (uint32_t)cpu + 1 : VT_MAX_CPUS;
@@ -217,9 +217,9 @@ void vt_observer_read(struct vt_observer *ret)
 
     ret->at = vt_host_now();
     ret->cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    if (slurp("/proc/self/statm", buf, sizeof(buf)) && sscanf(buf, "%*u %lu", &pages) == 1)
+    if (vt_slurp("/proc/self/statm", buf, sizeof(buf)) && sscanf(buf, "%*u %lu", &pages) == 1)
         ret->rss_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (slurp("/proc/stat", buf, sizeof(buf)) && /* cpu user nice system idle iowait irq softirq steal */
+    if (vt_slurp("/proc/stat", buf, sizeof(buf)) && /* cpu user nice system idle iowait irq softirq steal */
         sscanf(buf, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &f[0], &f[1], &f[2], &f[3], &f[4], &f[5],
                &f[6], &f[7]) == 8) {
         ret->host_irq_ns = ticks_to_ns(f[5] + f[6]);
@@ -249,7 +249,7 @@ static uint64_t start_of(const char *path)
     char buf[1024];
     unsigned long long ticks = 0;
 
-    if (!slurp(path, buf, sizeof(buf)))
+    if (!vt_slurp(path, buf, sizeof(buf)))
         return 0;
     char *rest = strrchr(buf, ')'); /* comm may hold anything, parentheses too */
     if (!rest ||
@@ -282,7 +282,7 @@ int vt_schedstat_read(uint32_t tgid, uint32_t tid, uint64_t *ret_run_ns, uint64_
     unsigned long long run, delay;
 
     snprintf(path, sizeof(path), "/proc/%u/task/%u/schedstat", tgid, tid);
-    if (!slurp(path, buf, sizeof(buf)) || sscanf(buf, "%llu %llu", &run, &delay) != 2)
+    if (!vt_slurp(path, buf, sizeof(buf)) || sscanf(buf, "%llu %llu", &run, &delay) != 2)
         return -ESRCH;
     *ret_run_ns = run;
     *ret_delay_ns = delay;
@@ -312,8 +312,9 @@ bool vt_name_from_arguments(const char *args, size_t n, char out[VT_VM_NAME_LEN]
 {
     for (const char *a = args; a < args + n; a += strlen(a) + 1) {
         const char *next = a + strlen(a) + 1;
-        if (strncmp(a, "--name=", 7) == 0) {
-            copy_name(out, a + 7, strlen(a + 7));
+        if (strncmp(a, "--name=", 7) == 0 || strncmp(a, "umid=", 5) == 0) { /* umid: User Mode Linux */
+            const char *name = strchr(a, '=') + 1;
+            copy_name(out, name, strlen(name));
             return out[0] != 0;
         }
         if (next >= args + n)
@@ -333,11 +334,11 @@ void vt_vm_name(uint32_t tgid, const char *fallback_comm, char ret[VT_VM_NAME_LE
     char path[64], args[8192], comm[32] = { 0 };
 
     snprintf(path, sizeof(path), "/proc/%u/cmdline", tgid);
-    size_t n = slurp(path, args, sizeof(args));
+    size_t n = vt_slurp(path, args, sizeof(args));
     if (n && vt_name_from_arguments(args, n, ret))
         return;
     snprintf(path, sizeof(path), "/proc/%u/comm", tgid);
-    if (slurp(path, comm, sizeof(comm)))
+    if (vt_slurp(path, comm, sizeof(comm)))
         comm[strcspn(comm, "\n")] = 0;
     else
         snprintf(comm, sizeof(comm), "%s", fallback_comm);

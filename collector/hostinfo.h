@@ -10,6 +10,9 @@
 
 host_ns vt_host_now(void);
 
+/** Up to size - 1 bytes of a file, terminated: how many, 0 if it can't be read. */
+size_t vt_slurp(const char *path, char *buf, size_t size);
+
 /** Whose KVM module is loaded: the exits' reasons are its numbers. */
 enum vt_exit_isa vt_exit_isa_here(void);
 

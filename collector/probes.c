@@ -347,7 +347,30 @@ int vt_probes_seed(struct vt_probes *p, struct vt_err *err)
 
     if (!r)
         r = run_iterator(p->bpf->progs.seed_vcpu_threads, err);
+    if (!r)
+        r = run_iterator(p->bpf->progs.seed_threads, err);
     return r ? r : vt_probes_find_helpers(p, err);
+}
+
+bool vt_probes_next_exec(const struct vt_probes *p, uint32_t *ret_tgid)
+{
+    return bpf_map_lookup_and_delete_elem(bpf_map__fd(p->bpf->maps.execs), NULL, ret_tgid) == 0;
+}
+
+int vt_probes_want(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
+                   struct vt_err *err)
+{
+    const int fd = bpf_map__fd(p->bpf->maps.wanted);
+    int r = 0;
+
+    for (size_t i = 0; i < n && !r; i++)
+        if (bpf_map_update_elem(fd, &tids[i], &wanted[i], BPF_ANY))
+            r = vt_fail(err, errno, "a thread could not be told to the ledger: %s", strerror(errno));
+    if (!r)
+        r = run_iterator(p->bpf->progs.seed_threads, err);
+    for (size_t i = 0; i < n; i++)
+        bpf_map_delete_elem(fd, &tids[i]);
+    return r;
 }
 
 int vt_probes_find_helpers(struct vt_probes *p, struct vt_err *err)

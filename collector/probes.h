@@ -30,6 +30,17 @@ int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **r
 /** Finds the vCPUs that exist already.  Call once, when ready to drain. */
 int vt_probes_seed(struct vt_probes *p, struct vt_err *err);
 
+/**
+ * Gives those n threads a life each, by their tids; those that have one keep it.
+ * Takes a look at every task of the host.
+ */
+int vt_probes_want(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
+                   struct vt_err *err);
+
+/** The next process that has begun a program; false: none that was not told. Of very many some are left out.
+ */
+bool vt_probes_next_exec(const struct vt_probes *p, uint32_t *ret_tgid);
+
 /** Finds the other threads of VMs' processes and vhost workers. Call again when a VM was found, and now and
  * then. */
 int vt_probes_find_helpers(struct vt_probes *p, struct vt_err *err);

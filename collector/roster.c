@@ -21,6 +21,7 @@ struct vm {
     uint64_t start_ns;
     int64_t id; /* in this recording; 0: not in it yet, known from the one before */
     enum vt_vm_kind kind;
+    enum vt_vm_found found;
     char name[VT_VM_NAME_LEN];
 };
 
@@ -98,18 +99,36 @@ static void make_unique(const struct vt_roster *r, struct vm *vm)
         }
 }
 
-/* Into the recording, if it is not there yet. */
-static int64_t enter(struct vt_roster *r, struct vm *vm, struct vt_err *err)
+/* Into the recording, as it is known now. */
+static int64_t put_vm(struct vt_roster *r, struct vm *vm, struct vt_err *err)
 {
     struct vt_vm row = {
-        .id = r->last_vm + 1, .kind = vm->kind, .tgid = vm->tgid, .start_time = { vm->start_ns }
+        .id = vm->id ? vm->id : r->last_vm + 1,
+        .kind = vm->kind,
+        .tgid = vm->tgid,
+        .start_time = { vm->start_ns },
+        .found = vm->found,
     };
 
-    if (vm->id)
-        return vm->id;
     memcpy(row.name, vm->name, sizeof(row.name));
     int e = vt_store_put_vm(r->store, &row, err);
-    return e ? e : (vm->id = r->last_vm = row.id);
+    if (e)
+        return e;
+    if (!vm->id)
+        r->last_vm = row.id;
+    return vm->id = row.id;
+}
+
+/* An agent may have told of it before it was known what it is: like is as a slot of it tells, NULL: none. */
+static int64_t enter(struct vt_roster *r, struct vm *vm, const struct vt_slot *like, struct vt_err *err)
+{
+    if (like &&
+        (vm->kind != (enum vt_vm_kind)like->vm_kind || vm->found != (enum vt_vm_found)like->vm_found)) {
+        vm->kind = (enum vt_vm_kind)like->vm_kind;
+        vm->found = (enum vt_vm_found)like->vm_found;
+        return put_vm(r, vm, err);
+    }
+    return vm->id ? vm->id : put_vm(r, vm, err);
 }
 
 static struct vm *find_process(const struct vt_roster *r, uint32_t tgid, uint64_t start_ns)
@@ -120,7 +139,7 @@ static struct vm *find_process(const struct vt_roster *r, uint32_t tgid, uint64_
     return NULL;
 }
 
-static int64_t add_vm(struct vt_roster *r, struct vm *vm, struct vt_err *err)
+static int64_t add_vm(struct vt_roster *r, struct vm *vm, const struct vt_slot *like, struct vt_err *err)
 {
     if (r->nr_vms == r->room) {
         size_t room = r->room ? 2 * r->room : 16;
@@ -131,22 +150,22 @@ static int64_t add_vm(struct vt_roster *r, struct vm *vm, struct vt_err *err)
         r->room = room;
     }
     make_unique(r, vm);
-    int64_t id = enter(r, vm, err);
+    int64_t id = enter(r, vm, like, err);
     if (id > 0)
         r->vms[r->nr_vms++] = *vm;
     return id;
 }
 
 static int64_t vm_of(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, const char *comm,
-                     struct vt_err *err)
+                     const struct vt_slot *like, struct vt_err *err)
 {
     struct vm *known = find_process(r, tgid, start_ns);
     struct vm vm = { .tgid = tgid, .start_ns = start_ns, .kind = VT_VM_KVM };
 
     if (known)
-        return enter(r, known, err);
+        return enter(r, known, like, err);
     vt_vm_name(tgid, comm, vm.name);
-    return add_vm(r, &vm, err);
+    return add_vm(r, &vm, like, err);
 }
 
 int64_t vt_roster_guest(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, enum vt_vm_kind kind,
@@ -156,12 +175,12 @@ int64_t vt_roster_guest(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, e
     struct vm vm = { .tgid = tgid, .start_ns = start_ns, .kind = kind };
 
     if (known)
-        return enter(r, known, err);
+        return enter(r, known, NULL, err);
     if (name)
         snprintf(vm.name, sizeof(vm.name), "%s", name);
     else
         vt_vm_name(tgid, "?", vm.name);
-    return add_vm(r, &vm, err);
+    return add_vm(r, &vm, NULL, err);
 }
 
 /* Is it called so, also where make_unique() added the pid? */
@@ -255,7 +274,7 @@ int64_t vt_roster_life(struct vt_roster *r, uint32_t slot, const struct vt_slot 
 
     if (seat->generation == s->generation)
         return seat->id;
-    int64_t vm = vm_of(r, s->tgid, s->vm_start_time, s->comm, err);
+    int64_t vm = vm_of(r, s->tgid, s->vm_start_time, s->comm, s, err);
     if (vm < 0)
         return vm;
     int64_t id = s->kind == VT_SLOT_HELPER ? enter_helper(r, vm, s, err) : enter_vcpu(r, vm, s, err);
@@ -266,7 +285,7 @@ int64_t vt_roster_life(struct vt_roster *r, uint32_t slot, const struct vt_slot 
 
 int64_t vt_roster_process(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, struct vt_err *err)
 {
-    return vm_of(r, tgid, start_ns, "?", err);
+    return vm_of(r, tgid, start_ns, "?", NULL, err);
 }
 
 int vt_roster_tsc(struct vt_roster *r, uint32_t slot, const struct vt_slot *s, host_ns at, struct vt_err *err)

@@ -152,7 +152,8 @@ static int open_session(struct vt_session *s, struct vt_err *err)
         (e = open_counters(s, err)) || (e = open_descriptors(s, err)) || (e = make_agent_path(s, err)) ||
         (e = vt_agents_open(s->agent_path, s->epoll_fd, s->now.store, s->now.roster, &s->agents, err)) ||
         (e = vt_agents_name(s->agents, o->agents.named, o->agents.nr, err)) ||
-        (e = vt_probes_seed(s->probes, err)))
+        (e = vt_probes_seed(s->probes, err)) || (e = vt_guests_open(s->probes, &s->guests, err)) ||
+        (e = vt_guests_tick(s->guests, err)))
         return e;
     if (!o->agents.dont_find)
         vt_agents_find(s->agents);
@@ -180,6 +181,8 @@ static int tick(struct vt_session *s, struct vt_err *err)
 {
     int e;
 
+    if ((e = vt_guests_tick(s->guests, err)))
+        return e;
     if (s->service)
         return vt_service_tick(s->service, s, err);
     e = vt_agents_tick(s->agents, err);
@@ -277,6 +280,7 @@ void vt_session_close(struct vt_session *s)
     vt_agents_close(s->agents);
     vt_recording_close(&s->now, !s->begun); /* it was made anew: one that did not begin is ours to remove */
     vt_counters_close(s->counters);
+    vt_guests_close(s->guests);
     vt_service_close(s->service);
     vt_probes_close(s->probes);
     if (s->temp_dir[0])

@@ -9,6 +9,7 @@
 
 #include "agents.h"
 #include "command.h"
+#include "guests.h"
 #include "options.h"
 #include "recorder.h"
 
@@ -40,6 +41,7 @@ struct vt_session {
     struct vt_child child;
     struct vt_probes *probes;
     struct vt_agents *agents;
+    struct vt_guests *guests;
     struct vt_counters *counters; /* NULL: none */
     struct vt_recording now;
     struct vt_service *service; /* NULL without --daemon */

@@ -318,8 +318,8 @@ static void vcpu_piece(void *context, const struct vt_piece *p)
 }
 
 /* schedstat's growth between two readings, and ours over the same stretch. */
-static void compare_schedstat(const struct vt_correlator *c, const struct vt_life *life,
-                              struct vt_window window, struct vt_vcpu_figures *f)
+static void compare_member(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                           struct vt_vcpu_figures *f)
 {
     const struct vt_checkpoint *a = NULL, *b = NULL;
     struct vt_sums sums = { 0 };
@@ -333,12 +333,12 @@ static void compare_schedstat(const struct vt_correlator *c, const struct vt_lif
     }
     if (a == b)
         return;
-    f->proc_run_ns = b->proc_run_ns - a->proc_run_ns;
-    f->proc_run_delay_ns = b->proc_run_delay_ns - a->proc_run_delay_ns;
+    f->proc_run_ns += b->proc_run_ns - a->proc_run_ns;
+    f->proc_run_delay_ns += b->proc_run_delay_ns - a->proc_run_delay_ns;
     struct vt_window w = { a->proc_at, b->proc_at };
-    vt_walk(c, life, w, vt_sums_add_piece, &sums, NULL);
-    f->on_cpu_ns = sums.on_cpu_ns;
-    f->run_delay_ns = sums.state[VT_PREEMPTED] + sums.state[VT_WAKING] + sums.state[VT_THROTTLED];
+    vt_walk_member(c, life, w, vt_sums_add_piece, &sums, NULL);
+    f->on_cpu_ns += sums.on_cpu_ns;
+    f->run_delay_ns += sums.state[VT_PREEMPTED] + sums.state[VT_WAKING] + sums.state[VT_THROTTLED];
 }
 
 static uint64_t desyncs(const struct vt_life *life, struct vt_window window)
@@ -367,14 +367,19 @@ void vt_account_vcpu(const struct vt_correlator *c, const struct vt_life *life, 
     f->has_hops = !c->host.ledger_only;
     vt_walk(c, life, window, vcpu_piece, &pass, &n);
     f->residual_ns = vt_sums_residual(sums);
-    f->ledger_residual_ns = c->host.ledger_only ? 0 : ledger_residual(life, window);
     vt_account_fill(&f->account, sums, f->window_ns, &c->host, vt_is_pro_rated(&c->host, window));
     f->switches = n.switches;
     f->migrations = n.migrations;
     f->exits = n.exits;
     f->user_exits = n.user_exits;
     f->halts = n.halts;
-    f->desync = n.violations + desyncs(life, window);
-    compare_schedstat(c, life, window, f);
-    vt_counters_fill(c, life, window, &f->counters);
+    f->desync = n.violations;
+    /* each thread against its own accounts */
+    for (const struct vt_life *l = vt_next_member(c, life, NULL); l; l = vt_next_member(c, life, l)) {
+        f->ledger_residual_ns += c->host.ledger_only ? 0 : ledger_residual(l, window);
+        f->desync += desyncs(l, window);
+        compare_member(c, l, window, f);
+    }
+    if (!vt_is_composed(c, life))
+        vt_counters_fill(c, life, window, &f->counters);
 }

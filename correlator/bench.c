@@ -240,7 +240,7 @@ static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, ui
 static bool takes_part(const struct bench_pass *p, const struct vt_life *life, const struct vt_benchmark *b,
                        bool by_demand, struct vt_sums *sums)
 {
-    if (life->row.vm != p->m->row.id)
+    if (life->row.vm != p->m->row.id || !vt_is_vcpu(p->c, life))
         return false;
     *sums = (struct vt_sums){ .window_ns = b->elapsed.ns };
     vt_walk(p->c, life, b->window, vt_sums_add_piece, sums, NULL);

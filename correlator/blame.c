@@ -337,12 +337,13 @@ static uint64_t charge_occupants(struct charge *ch, uint32_t cpu, uint64_t begin
 /* A wait, on one run queue after the other. */
 static void charge_wait(struct charge *ch, const struct vt_piece *p)
 {
-    const struct vt_life *v = ch->victim;
+    const struct vt_life *v = p->life ? p->life : ch->victim;
+    struct place *place = &ch->b->places[v - ch->b->c->lives];
     uint64_t at = p->from, charged = 0;
-    size_t i = ch->place->next_move;
+    size_t i = place->next_move;
     while (i < v->nr_moves && v->moves[i].at.v <= p->from)
         i++;
-    ch->place->next_move = i;
+    place->next_move = i;
     for (; i < v->nr_moves && v->moves[i].at.v < p->to; i++) {
         charged += charge_occupants(ch, v->moves[i].from_cpu, at, v->moves[i].at.v);
         at = v->moves[i].at.v;
@@ -354,7 +355,7 @@ static void charge_wait(struct charge *ch, const struct vt_piece *p)
     else if (i > 0 && v->moves[i - 1].at.v > (p->slice ? p->slice->t_wake : p->from)) /* earlier */
         cpu = v->moves[i - 1].to_cpu;
     else if (cpu == VT_NO_CPU && p->state == VT_PREEMPTED) /* still waiting, where it last ran */
-        cpu = ch->place->last_cpu;
+        cpu = place->last_cpu;
     charged += charge_occupants(ch, cpu, at, p->to);
     /* the CPU was idle when it came: that stretch is not recorded apart */
     owe(ch, p->wake_idle ? VT_CULPRIT_IDLE_CPU : VT_CULPRIT_HOST, p->to - p->from - charged);
@@ -369,7 +370,7 @@ static void charge_piece(void *context, const struct vt_piece *p)
     }
     if (p->on_cpu) {
         owe(ch, VT_CULPRIT_IRQ, p->split[VT_ON_IRQ]);
-        ch->place->last_cpu = p->cpu;
+        ch->b->places[(p->life ? p->life : ch->victim) - ch->b->c->lives].last_cpu = p->cpu;
     } else if (p->state == VT_THROTTLED) {
         owe(ch, VT_CULPRIT_QUOTA, p->to - p->from);
     } else if (p->state == VT_PREEMPTED || p->state == VT_WAKING) {
@@ -592,7 +593,7 @@ static int charge_part(struct books *b, struct vt_stays *stays, struct vt_snapsh
     const struct vt_correlator *c = b->c;
     int r = sum_cpus(b, stays, s);
     for (size_t i = 0; i < c->nr_lives && !r; i++) {
-        if (is_victim(c, &c->machines[b->places[i].machine], victim))
+        if (is_victim(c, &c->machines[b->places[i].machine], victim) && vt_is_vcpu(c, &c->lives[i]))
             charge_life(b, stays, i);
         r = b->error;
     }

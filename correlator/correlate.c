@@ -45,6 +45,8 @@ static int fill_guest(const struct vt_correlator *c, const struct grouping *by, 
     for (size_t i = first[0]; i < first[1]; i++) {
         const struct vt_life *life = &c->lives[by->life[i]];
         struct vt_sums sums = { 0 };
+        if (!vt_is_vcpu(c, life))
+            continue;
         struct vt_vcpu_figures *f = &g->vcpus[g->nr_vcpus++];
         vt_account_vcpu(c, life, window, f, &sums);
         vt_sums_add(&all, &sums);

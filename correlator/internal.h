@@ -191,6 +191,7 @@ struct vt_piece {
     uint64_t bound[VT_NR_ON_CPU]; /* of split[]: what pro-rating at an edge may have misplaced */
     uint64_t class_bound[VT_NR_CLASSES];
     const struct vt_slice *slice; /* it is a part of, NULL: none */
+    const struct vt_life *life;   /* of a composed vCPU: the member whose piece it is; else NULL */
 };
 
 typedef void vt_piece_visitor(void *context, const struct vt_piece *piece);
@@ -201,7 +202,7 @@ struct vt_walk_counts {
     uint64_t switches, migrations, exits, user_exits, halts;
 };
 
-/** Visits the life's pieces in window. counts may be NULL. */
+/** Visits the pieces in window of the life's vCPU: see compose.c for what may be one. counts may be NULL. */
 void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
              vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts);
 
@@ -220,6 +221,21 @@ uint64_t vt_interval_end(const struct vt_intervals *intervals, uint64_t at, uint
 void vt_walk_intervals(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
                        struct vt_intervals intervals, vt_piece_visitor *visitor, void *context);
 
+/** Visits the life's own pieces, whatever it is a part of. */
+void vt_walk_member(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                    vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts);
+
+/** The same step by step; not of a recording without slices. NULL: out of memory. */
+struct vt_walker *vt_walker_new(const struct vt_correlator *c, const struct vt_life *life,
+                                struct vt_window window, struct vt_intervals intervals,
+                                vt_piece_visitor *visitor, void *context);
+/** Visits some pieces more, perhaps none; false: that was all. A piece's slice lasts until the next step. */
+bool vt_walker_step(struct vt_walker *w);
+const struct vt_walk_counts *vt_walker_counts(const struct vt_walker *w);
+
+/** What of a piece lies in [from, to), which is in it; cuts side by side add up. */
+void vt_cut_piece(const struct vt_piece *whole, uint64_t from, uint64_t to, struct vt_piece *ret);
+
 /** The same from checkpoints only: a recording without slices. */
 void vt_walk_ledger(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
                     struct vt_intervals intervals, vt_piece_visitor *visitor, void *context,
@@ -235,6 +251,21 @@ void vt_share(const uint64_t part[], size_t n, uint64_t from, uint64_t to, uint6
 
 /** Adds what a slice holds up to `last` (its end: UINT64_MAX) to ns[], as the kernel's integrals would. */
 void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STATES]);
+
+/* ---- compose.c: vCPUs that several threads make up ---- */
+
+/** Is the life a part of a vCPU that several make up? */
+bool vt_is_composed(const struct vt_correlator *c, const struct vt_life *life);
+/** Does the life stand for a vCPU: of a composed one, only one of its members does. */
+bool vt_is_vcpu(const struct vt_correlator *c, const struct vt_life *life);
+/** The next member, by id, of the vCPU that `life` is of, itself included; NULL: none after `last` (NULL: the
+ * first). */
+const struct vt_life *vt_next_member(const struct vt_correlator *c, const struct vt_life *life,
+                                     const struct vt_life *last);
+/** As vt_walk() and vt_walk_intervals(), of the vCPU that the life is a part of. */
+void vt_walk_composed(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                      struct vt_intervals intervals, vt_piece_visitor *visitor, void *context,
+                      struct vt_walk_counts *counts);
 
 /* ---- account.c ---- */
 

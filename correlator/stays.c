@@ -156,7 +156,7 @@ int vt_stays_next(struct vt_stays *s)
     s->part.to.v += vt_min(s->step, s->window.to.v - s->part.from.v);
     s->nr_stay = 0;
     for (s->life = 0; s->life < c->nr_lives; s->life++)
-        vt_walk(c, &c->lives[s->life], s->part, collect, s, NULL);
+        vt_walk_member(c, &c->lives[s->life], s->part, collect, s, NULL);
     if (s->come)
         collect_stretches(s);
     const int r = s->error ? s->error : sort_stays(s);

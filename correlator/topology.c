@@ -168,8 +168,10 @@ static void fill_guest(const struct vt_correlator *c, const uint64_t *busy, stru
 {
     for (size_t i = 0; i < g->nr_vcpus; i++) {
         struct vt_vcpu_figures *f = &g->vcpus[i];
-        const uint64_t ns = busy[vt_find_life(c, f->vcpu.id) - c->lives];
-        uint64_t on_cpu = 0;
+        const struct vt_life *life = vt_find_life(c, f->vcpu.id);
+        uint64_t ns = 0, on_cpu = 0;
+        for (const struct vt_life *l = vt_next_member(c, life, NULL); l; l = vt_next_member(c, life, l))
+            ns += busy[l - c->lives];
         for (unsigned int s = 0; s < VT_NR_ON_CPU; s++)
             if (vt_on_cpu_state[s] != VT_LOST)
                 on_cpu += f->account.state[vt_on_cpu_state[s]].ns;

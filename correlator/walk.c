@@ -4,6 +4,7 @@
  * stretch by stretch; where they say nothing or contradict each other it is
  * LOST.  Nothing is made by subtraction from the window.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/state.h"
@@ -24,6 +25,10 @@ struct walk {
     vt_piece_visitor *visitor;
     void *context;
     struct vt_walk_counts *counts;
+    /* from step to step */
+    enum { BEFORE, IN_SLICES, OVER } stage;
+    struct vt_slicelog_place place;
+    struct vt_slice slice; /* the one that is visited */
 };
 
 uint64_t vt_interval_end(const struct vt_intervals *i, uint64_t at, uint64_t to)
@@ -427,9 +432,37 @@ static void seek_poll(struct walk *w, uint64_t from)
         vt_poll_of(&newest->open, &w->told_by_open);
 }
 
+/* Up to the first slice. */
+static void begin(const struct vt_correlator *c, struct walk *w)
+{
+    w->stage = IN_SLICES;
+    visit_state(w, VT_ABSENT, vt_min(w->life->start, w->to));
+    if (c->host.probes_off & 1u << VT_PROBE_SWITCH) {
+        w->stage = OVER; /* no slices can come: the time stays unexplained */
+        return;
+    }
+    w->place = vt_slicelog_seek(&w->life->slices, w->from);
+    w->at = vt_max(w->at, w->place.has_prev ? w->place.latest : w->life->start);
+    seek_poll(w, w->from);
+}
+
+/* Visits some more pieces; false: that was all. */
+static bool step(const struct vt_correlator *c, struct walk *w)
+{
+    if (w->stage == BEFORE) {
+        begin(c, w);
+    } else if (w->at < w->to && vt_slicelog_next(&w->place, &w->slice)) {
+        visit_slice(w, &w->slice);
+    } else {
+        w->stage = OVER;
+        if (w->at < w->to)
+            visit_tail(w);
+    }
+    return w->stage != OVER;
+}
+
 static void walk(const struct vt_correlator *c, struct walk *w)
 {
-    struct vt_slice s;
     if (w->counts)
         *w->counts = (struct vt_walk_counts){ 0 };
     if (c->host.ledger_only) {
@@ -437,35 +470,92 @@ static void walk(const struct vt_correlator *c, struct walk *w)
         vt_walk_ledger(c, w->life, window, w->intervals, w->visitor, w->context, w->counts);
         return;
     }
-    visit_state(w, VT_ABSENT, vt_min(w->life->start, w->to));
-    if (c->host.probes_off & 1u << VT_PROBE_SWITCH)
-        return; /* no slices can come: the time stays unexplained */
-    struct vt_slicelog_place place = vt_slicelog_seek(&w->life->slices, w->from);
-    w->at = vt_max(w->at, place.has_prev ? place.latest : w->life->start);
-    seek_poll(w, w->from);
-    while (w->at < w->to && vt_slicelog_next(&place, &s))
-        visit_slice(w, &s);
-    if (w->at < w->to)
-        visit_tail(w);
+    while (step(c, w))
+        ;
+}
+
+static void init(struct walk *w, const struct vt_life *life, struct vt_window window,
+                 struct vt_intervals intervals, vt_piece_visitor *visitor, void *context,
+                 struct vt_walk_counts *counts)
+{
+    *w = (struct walk){ .life = life, .from = window.from.v, .to = window.to.v, .intervals = intervals };
+    w->visitor = visitor;
+    w->context = context;
+    w->counts = counts;
+}
+
+void vt_walk_member(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                    vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts)
+{
+    struct walk w;
+    init(&w, life, window, (struct vt_intervals){ 0 }, visitor, context, counts);
+    walk(c, &w);
 }
 
 void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
              vt_piece_visitor *visitor, void *context, struct vt_walk_counts *counts)
 {
-    struct walk w = { .life = life, .from = window.from.v, .to = window.to.v };
-    w.visitor = visitor;
-    w.context = context;
-    w.counts = counts;
-    walk(c, &w);
+    if (vt_is_composed(c, life))
+        vt_walk_composed(c, life, window, (struct vt_intervals){ 0 }, visitor, context, counts);
+    else
+        vt_walk_member(c, life, window, visitor, context, counts);
 }
 
 void vt_walk_intervals(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
                        struct vt_intervals intervals, vt_piece_visitor *visitor, void *context)
 {
-    struct walk w = { .life = life, .from = window.from.v, .to = window.to.v, .intervals = intervals };
-    w.visitor = visitor;
-    w.context = context;
+    struct walk w;
+    if (vt_is_composed(c, life)) {
+        vt_walk_composed(c, life, window, intervals, visitor, context, NULL);
+        return;
+    }
+    init(&w, life, window, intervals, visitor, context, NULL);
     walk(c, &w);
+}
+
+/* ---- a walk step by step ---- */
+
+struct vt_walker {
+    const struct vt_correlator *c;
+    struct walk walk;
+    struct vt_walk_counts counts;
+};
+
+struct vt_walker *vt_walker_new(const struct vt_correlator *c, const struct vt_life *life,
+                                struct vt_window window, struct vt_intervals intervals,
+                                vt_piece_visitor *visitor, void *context)
+{
+    struct vt_walker *w = calloc(1, sizeof(*w));
+    if (!w)
+        return NULL;
+    w->c = c;
+    init(&w->walk, life, window, intervals, visitor, context, &w->counts);
+    return w;
+}
+
+bool vt_walker_step(struct vt_walker *w)
+{
+    return w->walk.stage != OVER && step(w->c, &w->walk);
+}
+
+const struct vt_walk_counts *vt_walker_counts(const struct vt_walker *w)
+{
+    return &w->counts;
+}
+
+void vt_cut_piece(const struct vt_piece *whole, uint64_t from, uint64_t to, struct vt_piece *ret)
+{
+    struct span s = { .from = whole->from, .to = whole->to };
+    *ret = *whole;
+    ret->from = from;
+    ret->to = to;
+    if (!whole->on_cpu || (from == whole->from && to == whole->to))
+        return;
+    memset(ret->split, 0, sizeof(ret->split));
+    memcpy(s.split, whole->split, sizeof(s.split));
+    cut_span(&s, from, to, ret); /* to the bounds that there are */
+    ret->state = longest(ret->split);
+    ret->resumed = whole->resumed && from == whole->from;
 }
 
 void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STATES])

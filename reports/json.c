@@ -489,6 +489,7 @@ static void add_guest(struct builder *b, cJSON *row, size_t index)
     struct report_dilation d = report_guest_dilation(g);
     add_name(b, row, "name", g->vm.name);
     add_text(b, row, "kind", report_vm_kind(g));
+    add_text(b, row, "note", report_vm_note(g));
     add_u64(b, row, "pid", g->vm.tgid);
     add_ratio(b, row, "dilation", d.dilation);
     add_ratio(b, row, "contention_dilation", d.contention);

@@ -188,6 +188,29 @@ const char *report_vm_kind(const struct vt_guest *guest)
     return (size_t)guest->vm.kind < sizeof(names) / sizeof(names[0]) ? names[guest->vm.kind] : "unknown";
 }
 
+#define SLEEPS "IDLE? is any interruptible sleep"
+const char *report_vm_note(const struct vt_guest *guest)
+{
+    switch (guest->vm.kind) {
+    case VT_VM_TCG:
+        if (guest->vm.found == VT_FOUND_BY_USE)
+            return "QEMU/TCG without thread names: which threads are its vCPUs is a guess by the CPU time "
+                   "used "
+                   "(-name NAME,debug-threads=on tells); RUN is the guest and its emulator, " SLEEPS;
+        return "QEMU/TCG; RUN is the guest and its emulator, " SLEEPS;
+    case VT_VM_UML:
+        return "User Mode Linux; one vCPU, of the main process and those that it traces; RUN is the guest "
+               "and "
+               "its kernel, " SLEEPS;
+    case VT_VM_CGROUP:
+        return "a cgroup; each of its threads counts as a vCPU; RUN is all its time on CPU, " SLEEPS;
+    case VT_VM_KVM:
+    case VT_NR_VM_KINDS:
+        break;
+    }
+    return NULL;
+}
+
 const char *report_lost_reason(enum vt_lost_reason reason)
 {
     static const char *const names[VT_NR_LOST_REASONS] = {

@@ -161,6 +161,21 @@ static void row_guest(struct table *t, const struct vt_guest *g, bool utf8)
     table_cell(t, format_ratio(text, d.contention, utf8));
 }
 
+/* Of those that are not KVM's. */
+static void put_notes(const struct vt_snapshot *s, FILE *out)
+{
+    char clean[REPORT_NAME_LEN];
+    for (size_t g = 0; g < s->nr_guests; g++) {
+        const char *note = report_vm_note(&s->guests[g]);
+        if (!note || report_is_bare(&s->guests[g]))
+            continue;
+        struct wrap w = wrap_begin(out, "", 2);
+        wrap_item(&w, "%s:", report_name(clean, s->guests[g].vm.name));
+        wrap_text(&w, note);
+        wrap_end(&w);
+    }
+}
+
 static void put_guests(const struct report_view *v, FILE *out)
 {
     static const struct {
@@ -201,6 +216,7 @@ static void put_guests(const struct report_view *v, FILE *out)
                 "  dilation = (used + overhead + stolen + stalled) / (used + overhead)%s\n"
                 "  by others = without wake-ups onto an idle CPU; what is 0 in all guests is left out\n",
                 marks ? ", mark to mark where there are marks" : "");
+    put_notes(s, out);
     table_free(t);
 }
 

@@ -102,6 +102,8 @@ const struct report_debts *report_debts_of(const struct report_view *v, size_t g
 const char *report_off_cause(enum vt_off_cause cause);
 const char *report_culprit_kind(enum vt_culprit_kind kind);
 const char *report_vm_kind(const struct vt_guest *guest);
+/** What to know of the figures of a guest that is not KVM's; NULL: of KVM's. Static. */
+const char *report_vm_note(const struct vt_guest *guest);
 const char *report_lost_reason(enum vt_lost_reason reason);
 const char *report_probe_class(enum vt_probe_class class);
 /** True if the guest is a mere host process that kept a log (a bare run). */

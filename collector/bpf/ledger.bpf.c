@@ -55,7 +55,9 @@ struct {
 /* Never looked up from user space: on kernels before 6.2 that makes BPF's own look-ups fail. */
 struct binding {
     __u32 slot, generation;
-    __u64 vcpu;
+    __u64 vcpu; /* 0: not KVM's */
+    __u32 kind; /* enum vt_slot_kind */
+    __u32 pad_;
 };
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -80,9 +82,12 @@ struct {
     __type(value, __u64);
 } found SEC(".maps");
 
-/* Processes with vCPUs: their other threads are helpers. */
+/* Processes with vCPUs, or of a UML instance: their other threads are helpers. */
 struct vm_process {
-    __u64 start_time;
+    __u64 start_time, vm_start_time; /* of the process, and of its VM's */
+    __u32 vm_tgid;
+    __u32 vm_kind, vm_found;
+    __u32 pad_;
 };
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -102,6 +107,21 @@ struct {
     __type(key, __u32);
     __type(value, __u64);
 } bound_threads SEC(".maps");
+
+/* Threads that shall have a life: filled by user space before it runs the iterator. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, VT_MAX_SLOTS);
+    __type(key, __u32);
+    __type(value, struct vt_wanted);
+} wanted SEC(".maps");
+
+/* Processes that began a program: user space looks whether they are VMs. */
+struct {
+    __uint(type, BPF_MAP_TYPE_QUEUE);
+    __uint(max_entries, 4096);
+    __uint(value_size, sizeof(__u32));
+} execs SEC(".maps");
 
 /* vCPU -> its present slot: tells a vCPU that moved to another thread. */
 struct {
@@ -163,7 +183,7 @@ static __always_inline void emit(struct vt_slot *s, __u32 index, __u8 flags)
 {
     struct vt_ring_slice *r;
 
-    if (s->kind != VT_SLOT_VCPU || ledger_only)
+    if (s->kind == VT_SLOT_HELPER || ledger_only)
         return;
     r = reserve(sizeof(*r), VT_RING_SLICE, index, s->generation);
     if (!r)
@@ -189,7 +209,7 @@ static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
 {
     struct vt_running *r = running_on(cpu);
 
-    if (ledger_only || !r || s->waits_on || s->kind != VT_SLOT_VCPU)
+    if (ledger_only || !r || s->waits_on || s->kind == VT_SLOT_HELPER)
         return;
     s->waits_on = cpu + 1;
     __sync_fetch_and_add(&r->waiters, 1);
@@ -370,8 +390,11 @@ static __always_inline __u32 mode_outside(void)
     return without_run_edges ? mode_in_kvm() : VT_VMM;
 }
 
-static __always_inline __u32 mode_of(struct task_struct *task)
+/* Of a thread that acts, or is found. */
+static __always_inline __u32 mode_of(struct task_struct *task, __u32 kind)
 {
+    if (kind == VT_SLOT_THREAD)
+        return VT_RUN;
     return loaded_vcpu(task) ? mode_in_kvm() : mode_outside();
 }
 
@@ -491,15 +514,28 @@ static __always_inline void note_bound(const struct vt_slot *s)
     bpf_map_update_elem(&bound_threads, &tid, &start_time, BPF_ANY);
 }
 
+/* Its process is a VM. */
+static __always_inline void note_vm(const struct vt_slot *s)
+{
+    struct vm_process vm = {
+        .start_time = s->vm_start_time,
+        .vm_start_time = s->vm_start_time,
+        .vm_tgid = s->tgid,
+        .vm_kind = s->vm_kind,
+        .vm_found = s->vm_found,
+    };
+    __u32 tgid = s->tgid;
+
+    bpf_map_update_elem(&vm_processes, &tgid, &vm, BPF_ANY);
+}
+
 /* Gives the thread a slot for the vCPU; sched is ON_CPU for the thread itself, SEED from the iterator. */
 static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu, __u64 now, __u32 sched,
                                             __u32 mode, __u32 cpu)
 {
     struct binding b = {}, *stored;
     struct vt_slot *s = take_slot(&b.slot);
-    struct vm_process vm = {};
     struct vt_running *r;
-    __u32 tgid;
 
     if (!s)
         return 0;
@@ -525,34 +561,46 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     if (bpf_map_update_elem(&slot_of_vcpu, &vcpu, &b, BPF_ANY))
         count_lost(VT_LOST_NO_SLOT);
     note_bound(s);
-    vm.start_time = s->vm_start_time;
-    tgid = s->tgid;
-    bpf_map_update_elem(&vm_processes, &tgid, &vm, BPF_ANY);
+    note_vm(s);
     r = running_on(bpf_get_smp_processor_id());
     if (sched == VT_SCHED_ON_CPU && r)
         note_running(r, &b, s->tid);
     return s;
 }
 
-/* Gives a slot to a thread that helps a VM; its first event will tell its state. */
-static __always_inline struct vt_slot *bind_helper(struct task_struct *task, __u32 vm_tgid,
-                                                   const struct vm_process *vm, __u64 now)
+/* A slot for a thread that is no vCPU of KVM's. */
+static __always_inline struct vt_slot *fill_slot(struct task_struct *task, const struct vm_process *vm,
+                                                 __u32 kind, __u64 now, struct binding *ret)
 {
-    struct binding b = {}, *stored;
-    struct vt_slot *s = take_slot(&b.slot);
+    struct vt_slot *s = take_slot(&ret->slot);
 
     if (!s)
         return 0;
     machine_lock(s);
-    s->kind = VT_SLOT_HELPER;
+    s->kind = kind;
+    s->vm_kind = vm->vm_kind;
+    s->vm_found = vm->vm_found;
     s->tid = (__u32)task->pid;
-    s->tgid = vm_tgid;
+    s->tgid = vm->vm_tgid;
     s->start_time = task->start_time;
-    s->vm_start_time = vm->start_time;
+    s->vm_start_time = vm->vm_start_time;
     __builtin_memcpy(s->comm, task->comm, VT_COMM_LEN);
-    machine_init(s, now, VT_SCHED_SEED, VT_VMM);
+    machine_init(s, now, VT_SCHED_SEED, kind == VT_SLOT_THREAD ? VT_RUN : VT_VMM);
     machine_unlock(s);
-    b.generation = s->generation;
+    ret->generation = s->generation;
+    ret->kind = kind;
+    return s;
+}
+
+/* Gives a slot to a thread that helps a VM; its first event will tell its state. */
+static __always_inline struct vt_slot *bind_helper(struct task_struct *task, const struct vm_process *vm,
+                                                   __u64 now)
+{
+    struct binding b = {}, *stored;
+    struct vt_slot *s = fill_slot(task, vm, VT_SLOT_HELPER, now, &b);
+
+    if (!s)
+        return 0;
     stored = bpf_task_storage_get(&bindings, task, &b, BPF_LOCAL_STORAGE_GET_F_CREATE);
     if (!stored)
         count_lost(VT_LOST_NO_STORAGE);
@@ -561,6 +609,46 @@ static __always_inline struct vt_slot *bind_helper(struct task_struct *task, __u
         return 0;
     }
     note_bound(s);
+    return s;
+}
+
+/*
+ * Gives a slot to a thread that is a vCPU without KVM, or a part of one.  sched: as
+ * of bind().  A thread that has a life keeps it, but for a helper that is here itself.
+ */
+static __always_inline struct vt_slot *bind_thread(struct task_struct *task, const struct vm_process *vm,
+                                                   __u32 index, __u64 now, __u32 sched)
+{
+    struct binding b = {}, *stored = binding_of(task);
+    struct vt_slot *s, *before = stored ? slot_at(stored->slot) : 0;
+    struct vt_running *r;
+
+    if (before && before->generation == stored->generation && before->sched != VT_SCHED_GONE) {
+        if (before->kind != VT_SLOT_HELPER || sched == VT_SCHED_SEED)
+            return 0;
+        end_life(before, stored->slot, now);
+    }
+    s = fill_slot(task, vm, VT_SLOT_THREAD, now, &b);
+    if (!s)
+        return 0;
+    s->vcpu_id = index;
+    if (sched == VT_SCHED_ON_CPU) {
+        machine_lock(s);
+        machine_init(s, now, sched, VT_RUN);
+        s->open.cpu = (__u16)bpf_get_smp_processor_id();
+        machine_unlock(s);
+    }
+    stored = bpf_task_storage_get(&bindings, task, &b, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!stored) {
+        count_lost(VT_LOST_NO_STORAGE);
+        waste_slot(s);
+        return 0;
+    }
+    *stored = b;
+    note_bound(s);
+    r = running_on(bpf_get_smp_processor_id());
+    if (sched == VT_SCHED_ON_CPU && r)
+        note_running(r, &b, s->tid);
     return s;
 }
 
@@ -652,8 +740,8 @@ static __always_inline bool is_queued(struct task_struct *task)
     return task->on_rq != 0;
 }
 
-static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, __u32 prev_state, __u64 vcpu,
-                                       __u32 mode)
+static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, __u32 prev_state,
+                                       const struct binding *b, __u32 mode)
 {
     if (prev_state & TASK_DEAD_BIT)
         return VT_ABSENT;
@@ -661,7 +749,9 @@ static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, _
         return is_throttled(prev) ? VT_THROTTLED : VT_PREEMPTED;
     if (prev_state & TASK_HELD_BITS)
         return VT_STOPPED;
-    return mode != VT_VMM && in_vcpu_block(vcpu) ? VT_HALTED : VT_BLOCKED;
+    if (b->kind == VT_SLOT_THREAD)
+        return prev_state & TASK_INTERRUPTIBLE_BIT ? VT_IDLEQ : VT_BLOCKED;
+    return mode != VT_VMM && in_vcpu_block(b->vcpu) ? VT_HALTED : VT_BLOCKED;
 }
 
 static __always_inline __u32 off_cause(struct task_struct *prev, __u32 prev_state, __u32 mode)
@@ -673,8 +763,41 @@ static __always_inline __u32 off_cause(struct task_struct *prev, __u32 prev_stat
     return mode == VT_VMM ? VT_CAUSE_MONITOR : VT_CAUSE_KVM;
 }
 
+/*
+ * A process of a UML instance stops for the first time for its kernel, which
+ * traces it: it runs the guest's own code from now on.  So it was a helper, and
+ * is a part of the vCPU.  (Not in bind_thread(): the run queue's lock is held.)
+ */
+static __always_inline void become_traced(struct vt_slot *s, struct binding *b, struct task_struct *task,
+                                          __u64 now)
+{
+    const struct vm_process vm = {
+        .vm_start_time = s->vm_start_time,
+        .vm_tgid = s->tgid,
+        .vm_kind = VT_VM_UML,
+        .vm_found = VT_FOUND_BY_TRACE,
+    };
+    struct binding next = {};
+
+    end_life(s, b->slot, now);
+    s = fill_slot(task, &vm, VT_SLOT_THREAD, now, &next);
+    if (!s)
+        return;
+    machine_lock(s);
+    machine_seed_off(s, VT_RUN, VT_STOPPED);
+    machine_unlock(s);
+    *b = next;
+}
+
+static __always_inline bool is_traced_by_uml(const struct vt_slot *s, struct task_struct *task,
+                                             __u32 prev_state)
+{
+    return s->kind == VT_SLOT_HELPER && s->vm_kind == VT_VM_UML && prev_state & TASK_TRACED_BIT &&
+           (__u32)BPF_CORE_READ(task, parent, tgid) == s->tgid;
+}
+
 /* False: the thread has no life as a vCPU or helper any more. */
-static __always_inline bool switch_out(const struct binding *b, struct task_struct *prev, bool preempt,
+static __always_inline bool switch_out(struct binding *b, struct task_struct *prev, bool preempt,
                                        __u32 prev_state, __u64 now)
 {
     struct machine_sched_info info = sched_info_of(prev);
@@ -685,11 +808,11 @@ static __always_inline bool switch_out(const struct binding *b, struct task_stru
         return false;
     wait_ends(s); /* its switch-in was missed */
     machine_lock(s);
-    resolve_acting(s, mode_of(prev));
+    resolve_acting(s, mode_of(prev, s->kind));
     if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU && exited_already(b->vcpu))
         machine_late_exit(s, now);
     now = machine_close_slice(s, now, &info);
-    off = off_state(prev, preempt, prev_state, b->vcpu, s->mode);
+    off = off_state(prev, preempt, prev_state, b, s->mode);
     emit(s, b->slot, off == VT_ABSENT ? VT_SLICE_LAST : 0);
     machine_open_slice(s, now, off);
     if (off == VT_BLOCKED)
@@ -699,6 +822,8 @@ static __always_inline bool switch_out(const struct binding *b, struct task_stru
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
         wait_begins(s, bpf_get_smp_processor_id(), now);
+    else if (off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
+        become_traced(s, b, prev, now);
     return true;
 }
 
@@ -714,7 +839,7 @@ static __always_inline bool switch_in(const struct binding *b, struct task_struc
     wait_ends(s);
     machine_lock(s);
     if (s->sched == VT_SCHED_SEED)
-        machine_seed_waiting(s, mode_of(next));
+        machine_seed_waiting(s, mode_of(next, s->kind));
     if (s->state == VT_THROTTLED)
         quota_ends(s, next, now);
     machine_switch_in(s, now, bpf_get_smp_processor_id(), cpu_was_idle, &info);
@@ -745,8 +870,8 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct binding *was = binding_of(prev), *is = binding_of(next);
-    bool told = was && was->vcpu; /* by a slice who had the CPU */
-    __u64 now;                    /* the same instant for all: on its CPU one ends where the other begins */
+    bool told = was && was->kind != VT_SLOT_HELPER; /* by a slice who had the CPU */
+    __u64 now; /* the same instant for all: on its CPU one ends where the other begins */
 
     if (!r || concerns_nobody(r, was, is))
         return 0;
@@ -756,7 +881,7 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
     if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
         told = true;
     occupants_at_switch(r, prev, told, now);
-    note_running(r, is && is->vcpu ? is : 0, (__u32)next->pid);
+    note_running(r, is && is->kind != VT_SLOT_HELPER ? is : 0, (__u32)next->pid);
     return 0;
 }
 
@@ -790,6 +915,14 @@ static __always_inline __u32 cpu_of(struct task_struct *task)
     return task->thread_info.cpu;
 }
 
+/* A thread that the iterator found asleep is woken; the kernel has forgotten its sleep by now. */
+static __always_inline __u32 slept_in(const struct vt_slot *s, const struct binding *b)
+{
+    if (s->kind == VT_SLOT_THREAD)
+        return s->seed_state == VT_IDLEQ || s->seed_state == VT_STOPPED ? s->seed_state : VT_BLOCKED;
+    return in_vcpu_block(b->vcpu) ? VT_HALTED : VT_BLOCKED;
+}
+
 static __always_inline int wakeup(struct task_struct *task)
 {
     struct binding *b = binding_of(task);
@@ -802,7 +935,7 @@ static __always_inline int wakeup(struct task_struct *task)
         if (task->on_cpu) /* a wake-up of a running thread tells nothing */
             return 0;
         machine_lock(s);
-        machine_seed_off(s, mode_of(task), in_vcpu_block(b->vcpu) ? VT_HALTED : VT_BLOCKED);
+        machine_seed_off(s, mode_of(task, s->kind), slept_in(s, b));
         machine_unlock(s);
     }
     if (s->sched != VT_SCHED_OFF)
@@ -817,17 +950,27 @@ static __always_inline int wakeup(struct task_struct *task)
 }
 
 /*
- * A new thread of a VM's process helps it, until it runs a vCPU.  Not at its first
- * wake-up: to make task storage allocates, and the run queue's lock is held there.
+ * A new thread of a VM's process helps it, until it runs a vCPU; a new process of a
+ * UML instance too, until it is traced.  Not at its first wake-up: to make task storage allocates, and the
+ * run queue's lock is held there.
  */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
-    __u32 tgid = (__u32)child->tgid;
-    struct vm_process *vm = bpf_map_lookup_elem(&vm_processes, &tgid);
+    __u32 tgid = (__u32)child->tgid, parent_tgid = (__u32)parent->tgid;
+    struct vm_process *vm = bpf_map_lookup_elem(&vm_processes, tgid == parent_tgid ? &tgid : &parent_tgid);
+    struct vm_process its;
 
-    if (vm && vm->start_time == BPF_CORE_READ(child, group_leader, start_time)) /* a pid may come again */
-        bind_helper(child, tgid, vm, bpf_ktime_get_ns());
+    if (!vm || vm->start_time != BPF_CORE_READ(parent, group_leader, start_time)) /* a pid may come again */
+        return 0;
+    if (tgid != parent_tgid) {
+        if (vm->vm_kind != VT_VM_UML)
+            return 0;
+        its = *vm;
+        its.start_time = child->start_time;
+        bpf_map_update_elem(&vm_processes, &tgid, &its, BPF_ANY);
+    }
+    bind_helper(child, vm, bpf_ktime_get_ns());
     return 0;
 }
 
@@ -896,9 +1039,10 @@ int BPF_PROG(on_sched_process_exit, struct task_struct *task)
         bpf_map_delete_elem(&vm_processes, &tgid);
     if (s) {
         bpf_map_delete_elem(&bound_threads, &tid);
+        __u32 mode = s->kind == VT_SLOT_THREAD ? VT_RUN : mode_outside();
         machine_lock(s);
-        resolve_acting(s, mode_outside());
-        mode_edge(s, bpf_ktime_get_ns(), VT_VMM, s->mode, mode_outside());
+        resolve_acting(s, mode);
+        mode_edge(s, bpf_ktime_get_ns(), VT_VMM, s->mode, mode);
         machine_unlock(s);
         forget_vcpu(s);
     }
@@ -1009,7 +1153,7 @@ static __always_inline int entry_edge(void)
     struct task_struct *task = bpf_get_current_task_btf();
     struct vt_slot *s = current_slot();
 
-    if (s && s->kind == VT_SLOT_HELPER) { /* KVM_RUN's begin was not seen: it runs a vCPU now */
+    if (s && s->kind != VT_SLOT_VCPU) { /* KVM_RUN's begin was not seen: it runs a vCPU now */
         s->moved_at = bpf_ktime_get_ns();
         s = current_slot(); /* ends that life */
     }
@@ -1257,7 +1401,7 @@ int find_vcpu_files(struct bpf_iter__task_file *ctx)
     return 0;
 }
 
-/* What the task is in, should no event ever tell. vcpu: 0 of a helper. */
+/* What the task is in, should no event ever tell. vcpu: 0 of others than KVM's. */
 static __always_inline __u8 state_seen(struct task_struct *task, __u32 mode, __u64 vcpu)
 {
     if (task->on_cpu)
@@ -1266,7 +1410,9 @@ static __always_inline __u8 state_seen(struct task_struct *task, __u32 mode, __u
         return VT_PREEMPTED;
     if (vcpu && in_vcpu_block(vcpu))
         return VT_HALTED;
-    return task->__state & TASK_HELD_BITS ? VT_STOPPED : VT_BLOCKED;
+    if (task->__state & TASK_HELD_BITS)
+        return VT_STOPPED;
+    return mode == VT_RUN && !vcpu && task->__state & TASK_INTERRUPTIBLE_BIT ? VT_IDLEQ : VT_BLOCKED;
 }
 
 /* Then: their threads. The probes are attached already; the first event tells the state. */
@@ -1290,12 +1436,128 @@ int seed_vcpu_threads(struct bpf_iter__task *ctx)
     }
     if (bpf_task_storage_get(&bindings, task, 0, 0))
         return 0; /* it acted already */
-    mode = mode_of(task);
+    mode = mode_of(task, VT_SLOT_VCPU);
     now = bpf_ktime_get_ns();
     s = bind(task, vcpu, now, VT_SCHED_SEED, mode, 0);
     if (!s)
         return 0;
     s->seed_state = state_seen(task, mode, vcpu);
+    return 0;
+}
+
+/* ---- guests that are not KVM's ---- */
+
+/* A QEMU thread that emulates vCPUs is called "CPU n/TCG", or "ALL CPUs/TCG" where one does all in turn. */
+static __always_inline bool is_tcg(const char name[VT_COMM_LEN], __u32 *ret_index)
+{
+    static const char all[] = "ALL CPUs/TCG", cpu[] = "CPU ", tcg[] = "/TCG";
+    __u32 index = 0, at = sizeof(cpu) - 1;
+
+    for (__u32 i = 0; i < sizeof(all) && name[i] == all[i]; i++)
+        if (!all[i]) {
+            *ret_index = 0;
+            return true;
+        }
+    for (__u32 i = 0; i < sizeof(cpu) - 1; i++)
+        if (name[i] != cpu[i])
+            return false;
+    for (; at < VT_COMM_LEN - sizeof(tcg) && name[at] >= '0' && name[at] <= '9'; at++)
+        index = 10 * index + (__u32)(name[at] - '0');
+    if (at == sizeof(cpu) - 1)
+        return false;
+    for (__u32 i = 0; i < sizeof(tcg); i++)
+        if (name[(at + i) % VT_COMM_LEN] != tcg[i])
+            return false;
+    *ret_index = index;
+    return true;
+}
+
+static __always_inline struct vt_slot *bind_wanted(struct task_struct *task, const struct vt_wanted *w)
+{
+    const __u64 start_time = BPF_CORE_READ(task, group_leader, start_time);
+    const struct vm_process vm = {
+        .start_time = start_time,
+        .vm_start_time = w->vm_tgid == w->tgid ? start_time : w->vm_start_time,
+        .vm_tgid = w->vm_tgid,
+        .vm_kind = w->vm_kind,
+        .vm_found = w->vm_found,
+    };
+    const __u64 now = bpf_ktime_get_ns();
+    __u32 tgid = w->tgid;
+    struct vt_slot *s = w->kind == VT_SLOT_HELPER ? bind_helper(task, &vm, now)
+                                                  : bind_thread(task, &vm, w->index, now, VT_SCHED_SEED);
+
+    if (s)
+        bpf_map_update_elem(&vm_processes, &tgid, &vm, BPF_ANY);
+    return s;
+}
+
+static __always_inline struct vt_slot *bind_tcg(struct task_struct *task, __u32 index, __u32 sched)
+{
+    const __u64 start_time = BPF_CORE_READ(task, group_leader, start_time);
+    const struct vm_process vm = {
+        .start_time = start_time,
+        .vm_start_time = start_time,
+        .vm_tgid = (__u32)BPF_CORE_READ(task, tgid),
+        .vm_kind = VT_VM_TCG,
+        .vm_found = VT_FOUND_BY_NAME,
+    };
+    struct vt_slot *s = bind_thread(task, &vm, index, bpf_ktime_get_ns(), sched);
+
+    if (s)
+        note_vm(s);
+    return s;
+}
+
+/* A thread of QEMU's names itself just before it begins to run its vCPU. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_task_rename, struct task_struct *task, const char *comm)
+{
+    char name[VT_COMM_LEN] = {};
+    __u32 index;
+
+    if (!armed || task->pid != (int)(__u32)bpf_get_current_pid_tgid())
+        return 0;
+    bpf_probe_read_kernel_str(name, sizeof(name), comm);
+    if (is_tcg(name, &index))
+        bind_tcg(bpf_get_current_task_btf(), index, VT_SCHED_ON_CPU);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_sched_process_exec, struct task_struct *task)
+{
+    __u32 tgid = (__u32)task->tgid;
+
+    bpf_map_push_elem(&execs, &tgid, BPF_EXIST); /* full: the oldest goes */
+    return 0;
+}
+
+/* Those that are there already, and those that user space wants. */
+SEC("iter/task")
+int seed_threads(struct bpf_iter__task *ctx)
+{
+    struct task_struct *task = ctx->task;
+    struct vt_wanted *w;
+    struct vt_slot *s = 0;
+    char name[VT_COMM_LEN];
+    __u32 tid, index;
+    __u64 *known;
+
+    if (!task || (__u32)task->tgid == own_tgid || task->flags & PF_KTHREAD)
+        return 0;
+    tid = (__u32)task->pid;
+    known = bpf_map_lookup_elem(&bound_threads, &tid);
+    if (known && *known == task->start_time)
+        return 0;
+    __builtin_memcpy(name, task->comm, sizeof(name));
+    w = bpf_map_lookup_elem(&wanted, &tid);
+    if (w && w->tgid == (__u32)task->tgid)
+        s = bind_wanted(task, w);
+    else if (is_tcg(name, &index))
+        s = bind_tcg(task, index, VT_SCHED_SEED);
+    if (s)
+        s->seed_state = state_seen(task, s->kind == VT_SLOT_THREAD ? VT_RUN : VT_VMM, 0);
     return 0;
 }
 
@@ -1342,7 +1604,7 @@ int seed_helpers(struct bpf_iter__task *ctx)
     known = bpf_map_lookup_elem(&bound_threads, &tid);
     if (!vm || (known && *known == task->start_time) || bpf_task_storage_get(&bindings, task, 0, 0))
         return 0;
-    s = bind_helper(task, tgid, vm, bpf_ktime_get_ns());
+    s = bind_helper(task, vm, bpf_ktime_get_ns());
     if (!s)
         return 0;
     s->seed_state = state_seen(task, VT_VMM, 0);

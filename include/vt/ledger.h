@@ -225,9 +225,39 @@ enum vt_sched { VT_SCHED_SEED, VT_SCHED_ON_CPU, VT_SCHED_WAITING, VT_SCHED_OFF, 
 /*
  * A life is a vCPU's in a thread; or a helper's: a thread of the VM's process
  * that is no vCPU, or a vhost worker.  A helper has no slices: its integrals
- * tell (VMM: on a CPU).
+ * tell (VMM: on a CPU).  VT_SLOT_THREAD is a thread that is a vCPU, or a part of
+ * one, without KVM: by the same edges of the scheduler, but its only mode is RUN,
+ * and interruptible sleep is IDLEQ.
  */
-enum vt_slot_kind { VT_SLOT_VCPU, VT_SLOT_HELPER };
+enum vt_slot_kind { VT_SLOT_VCPU, VT_SLOT_HELPER, VT_SLOT_THREAD };
+
+/* What a VM is; the numbers are stored in recordings. */
+enum vt_vm_kind { VT_VM_KVM, VT_VM_TCG, VT_VM_UML, VT_VM_CGROUP, VT_NR_VM_KINDS };
+
+/* How it was told which threads are its vCPUs; stored in recordings. */
+enum vt_vm_found {
+    VT_FOUND_BY_KVM,    /* the kernel's own structures */
+    VT_FOUND_BY_NAME,   /* threads named "CPU n/TCG" or "ALL CPUs/TCG" */
+    VT_FOUND_BY_USE,    /* QEMU's threads have no names: those that used most CPU time, see guests.h */
+    VT_FOUND_BY_TRACE,  /* the process that traces, and those that it traces */
+    VT_FOUND_BY_CGROUP, /* every task of the cgroup */
+    VT_NR_VM_FOUND
+};
+
+/*
+ * A thread that user space wants to have a life, by its tid; the iterator over
+ * tasks gives it one.
+ */
+struct vt_wanted {
+    vt_u64 vm_start_time; /* of the VM's process, where the ledger does not know it: to 10 ms */
+    vt_u64 cgroup;        /* its id; 0: none */
+    vt_u32 tgid;          /* of the thread: a tid may come again */
+    vt_u32 vm_tgid;       /* of the VM; 0: a cgroup */
+    vt_u32 vm_kind;       /* enum vt_vm_kind */
+    vt_u32 vm_found;      /* enum vt_vm_found */
+    vt_u32 index;         /* of the vCPU */
+    vt_u32 kind;          /* VT_SLOT_THREAD or VT_SLOT_HELPER */
+};
 
 struct vt_slot {
     vt_u32 sequence; /* odd while written */
@@ -235,12 +265,12 @@ struct vt_slot {
     vt_u32 tid, tgid; /* initial pid namespace */
     vt_u32 vcpu_id;
     vt_u8 sched;          /* enum vt_sched */
-    vt_u8 mode;           /* VT_GUEST, VT_KVM, VT_VMM, VT_RUN */
+    vt_u8 mode;           /* VT_GUEST, VT_KVM, VT_VMM, VT_RUN; of VT_SLOT_THREAD always RUN, or IRQ */
     vt_u8 state;          /* enum vt_state since `last` (LOST while SEED) */
     vt_u8 seed_state;     /* what the iterator saw; used if no event ever came */
     vt_u64 moved_at;      /* another thread runs the vCPU since then: this life ended; 0: none */
     vt_u64 vcpu;          /* struct kvm_vcpu *, identity only */
-    vt_u64 kvm;           /* struct kvm *, identity only */
+    vt_u64 kvm;           /* struct kvm *, identity only; of VT_VM_CGROUP the cgroup's id */
     vt_u64 born;          /* first edge accounted, host ns */
     vt_u64 start_time;    /* task_struct.start_time (ns, CLOCK_MONOTONIC): with tid, a unique key */
     vt_u64 vm_start_time; /* the same of its process */
@@ -262,6 +292,7 @@ struct vt_slot {
     vt_u32 waits_on;           /* 1 + the CPU on whose run queue it is counted as waiting, 0: on none */
     vt_u32 kind;               /* enum vt_slot_kind */
     vt_u32 index;              /* its own, in the array of slots */
+    vt_u32 vm_kind, vm_found;  /* enum vt_vm_kind, enum vt_vm_found */
     vt_u64 quota_rq, quota_ns; /* of a THROTTLED wait: its cfs_rq, and how long that was throttled before */
 
     vt_u32 irq_mode; /* mode that the interrupt under way interrupted */

@@ -15,14 +15,13 @@
 #define VT_VM_NAME_LEN 64
 #define VT_MAX_CPUS    65536u /* a slice tells its CPU in 16 bits */
 
-enum vt_vm_kind { VT_VM_KVM, VT_VM_TCG, VT_VM_UML, VT_VM_CGROUP };
-
 struct vt_vm {
     int64_t id; /* key in the recording, from 1 */
     enum vt_vm_kind kind;
-    uint32_t tgid;
-    host_ns start_time; /* of the process: with tgid a unique key */
+    uint32_t tgid;      /* 0: a cgroup */
+    host_ns start_time; /* of the process: with tgid a unique key; of a cgroup its id */
     char name[VT_VM_NAME_LEN];
+    enum vt_vm_found found; /* how its vCPUs were told from its other threads */
 };
 
 /** One life of one vCPU: bound to a thread; a new thread is a new row. */

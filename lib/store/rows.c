@@ -60,10 +60,11 @@ static const struct field cpu_fields[] = {
 static const struct field vm_fields[] = {
     { .kind = KIND_AUTO, .repeat = 1 },
     AT(struct vt_vm, id, KIND_KEY),
-    U32(struct vt_vm, kind, VT_VM_CGROUP),
+    U32(struct vt_vm, kind, VT_NR_VM_KINDS - 1),
     U32(struct vt_vm, tgid, UINT32_MAX),
     AT(struct vt_vm, start_time, KIND_COUNT),
     STRING(struct vt_vm, name, KIND_TEXT),
+    U32(struct vt_vm, found, VT_NR_VM_FOUND - 1),
 };
 
 static const struct field vcpu_fields[] = {

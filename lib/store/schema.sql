@@ -37,7 +37,8 @@ CREATE TABLE vm (
   kind          INTEGER NOT NULL, -- code 'vm'
   tgid          INTEGER NOT NULL,
   start_time_ns INTEGER NOT NULL, -- of the process: with tgid a unique key
-  name          TEXT NOT NULL
+  name          TEXT NOT NULL,
+  found         INTEGER NOT NULL -- how its vCPUs were told from its other threads: code 'found'
 ) STRICT;
 
 -- One life of one vCPU: bound to a thread.

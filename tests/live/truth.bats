@@ -9,30 +9,6 @@ setup() {
   run_vt=$BATS_TEST_TMPDIR/run.vt
 }
 
-# agrees OURS THEIRS SWITCHES [NS [MORE]]: within 0.1 %, 1 ms or 2 us (NS) per switch, whichever
-# is largest, and MORE
-agrees() {
-  awk -v a="$1" -v b="$2" -v n="$3" -v each="${4:-2000}" -v more="${5:-0}" 'BEGIN {
-    t = 0.001 * b; if (t < 1e6) t = 1e6; if (t < each * n) t = each * n
-    t += more
-    d = a > b ? a - b : b - a
-    printf "ours %.6f s, theirs %.6f s, off by %.1f us, allowed %.1f us\n", a / 1e9, b / 1e9, d / 1e3, t / 1e3
-    exit d > t }'
-}
-
-# stopped_sums: a line per vCPU, between the first and the last checkpoint in which it was
-# stopped: waited, run_delay, ran, schedstat's run time, switches
-stopped_sums() {
-  sqlite3 -separator ' ' "$run_vt" "
-    with s as (select c.*, preempted_ns + waking_ns + throttled_ns as waited,
-                      guest_ns + kvm_ns + vmm_ns + run_ns + poll_ns + irq_ns as ran
-                 from checkpoint c join code on code.kind = 'state' and code.value = c.state
-                where code.name = 'STOPPED' and proc_at_ns > 0)
-    select max(waited) - min(waited), max(proc_run_delay_ns) - min(proc_run_delay_ns),
-           max(ran) - min(ran), max(proc_run_ns) - min(proc_run_ns), max(switches) - min(switches)
-      from s group by vcpu"
-}
-
 # The monitors are stopped for a moment at both ends, so that no thread is
 # running when the kernel's own counters are read: those lag by up to a tick. What an
 # outer host stole from this machine the kernel leaves out of a run time, and we don't.

@@ -1,0 +1,151 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Guests that are not KVM's, against the kernel's own accounts of their threads.
+
+load helpers
+
+setup() {
+  needs_root
+  run_vt=$BATS_TEST_TMPDIR/run.vt
+}
+
+# boot_sector FILE BYTES: a disk whose first sector is that code, in printf's words
+boot_sector() {
+  printf '%b' "$2" >"$1"
+  truncate -s 510 "$1"
+  printf '\x55\xaa' >>"$1"
+}
+
+# start_qemu CODE ARGS…: an emulated guest on the last CPU; its pid is in $qemu_pid
+start_qemu() {
+  command -v qemu-system-x86_64 >/dev/null || skip "no qemu-system-x86_64"
+  boot_sector "$BATS_TEST_TMPDIR/disk" "$1"
+  shift
+  setsid taskset -c "$LAST_CPU" qemu-system-x86_64 -display none -nodefaults -snapshot -m 32 \
+    -drive "file=$BATS_TEST_TMPDIR/disk,format=raw,if=ide" "$@" >"$BATS_TEST_TMPDIR/qemu.out" 2>&1 3>&- &
+  qemu_pid=$!
+}
+
+SPIN='\xeb\xfe' # jmp .
+HALT='\xfa\xf4' # cli; hlt
+
+# busiest_thread PID: of all its threads the one that has run longest, but for the main one
+busiest_thread() {
+  local task
+  for task in "/proc/$1"/task/*; do
+    [ "${task##*/}" = "$1" ] || echo "$(cut -d ' ' -f 1 "$task/schedstat") ${task##*/}"
+  done | sort -n | tail -n 1 | cut -d ' ' -f 2
+}
+
+# ran_for PID SECONDS: until a thread of it has run that long
+ran_for() {
+  local tries thread
+  for tries in $(seq 300); do
+    thread=$(busiest_thread "$1")
+    [ -z "$thread" ] || [ "$(cut -d ' ' -f 1 "/proc/$1/task/$thread/schedstat")" -lt "${2}000000000" ] || break
+    sleep 0.1
+  done
+  [ "$tries" -lt 300 ]
+}
+
+# start_rivals N: processes that burn the last CPU, each in a session of its own; pids in $rivals
+start_rivals() {
+  rivals=()
+  for _ in $(seq "$1"); do
+    setsid taskset -c "$LAST_CPU" sh -c 'while :; do :; done' 3>&- &
+    rivals+=($!)
+  done
+}
+
+end_process() {
+  kill -KILL "$@"
+  wait "$@" 2>/dev/null || true
+}
+
+# books_balance GUEST: no residual of any of its vCPUs, window and kernel, and nothing lost
+books_balance() {
+  "$VTIME" report --json "$run_vt" | jq -r --arg guest "$1" '.guests[] | select(.name == $guest) | .vcpus[] |
+    [.id, .residual_ns, .ledger_residual_ns, .states.LOST.ns, .desync] | @tsv' >"$BATS_TEST_TMPDIR/books"
+  cat "$BATS_TEST_TMPDIR/books"
+  [ -s "$BATS_TEST_TMPDIR/books" ]
+  awk '$2 != 0 || $3 != 0 || $4 != 0 { exit 1 }' "$BATS_TEST_TMPDIR/books"
+}
+
+@test "QEMU/TCG beside two rivals: run time and waiting are the kernel's own" {
+  start_record "$run_vt" --interval 100
+  start_qemu "$SPIN" -accel tcg -name guest=foo,debug-threads=on
+  start_rivals 2
+  ran_for "$qemu_pid" 1
+  kill -STOP "$qemu_pid"
+  sleep 0.5
+  start_witness ownsteal $((LAST_CPU + 1))
+  kill -CONT "$qemu_pid"
+  sleep 3
+  kill -STOP "$qemu_pid"
+  sleep 0.5
+  ask_witness
+  stop_record
+  end_process "$qemu_pid" "${rivals[@]}"
+  read -r waited delay ran run switches < <(stopped_sums foo)
+  echo "# waited $waited, run_delay $delay; ran $ran, schedstat $run; $switches switches" >&3
+  [ "$waited" -gt 1500000000 ]
+  agrees "$waited" "$delay" "$switches"
+  # the kernel's stamp is from before it looked for another task, ours from after: 2 to 4 us where it slept
+  agrees "$ran" "$run" "$switches" 5000 "${sums[0]}"
+  books_balance foo
+  # from before its first instruction on: what it ran before it had its name is not in its life
+  read -r born before < <(sqlite3 -separator ' ' "$run_vt" "select born_ns - v.start_time_ns,
+    max(proc_run_ns - run_ns - irq_ns) from vcpu v join vm on vm.id = v.vm join checkpoint c on c.vcpu = v.id
+    where name = 'foo' and proc_at_ns > 0 group by v.id")
+  echo "# born $born ns after its thread, which had run for at most $before ns" >&3
+  [ "$before" -lt 10000000 ]
+  run report "$run_vt" '.guests[] | select(.name == "foo") | .kind == "tcg" and (.note | test("IDLE")) and
+    (.vcpus | length) == 1 and .vcpus[0].id == 0 and .account.used.accuracy == "estimated" and
+    .account.states.VMM.ns == 0 and .account.states.GUEST.ns == 0'
+  [ "$output" = true ]
+  # its debts are what was stolen from it, and the greatest debtor are the rivals
+  run report "$run_vt" '[.guests[] | select(.name == "foo")][0].account.stolen.ns as $stolen |
+    [.blame[] | select(.victim == "foo")] | (map(.ns) | add) == $stolen and .[0].culprit == "sh"'
+  [ "$output" = true ]
+}
+
+@test "QEMU/TCG that was there before: each vCPU, and one that halts is idle and not stalled" {
+  start_qemu "$HALT" -accel tcg -name guest=bar,debug-threads=on -smp 2
+  sleep 2
+  start_record "$run_vt"
+  sleep 1.5
+  stop_record
+  end_process "$qemu_pid"
+  books_balance bar
+  run report "$run_vt" '.guests[] | select(.name == "bar") | .kind == "tcg" and (.vcpus | map(.id)) == [0, 1] and
+    (.vcpus | all(.states["IDLE?"].ns / .window_ns > 0.95)) and .account.stalled.ns == 0 and
+    .account.idle.accuracy == "estimated"'
+  [ "$output" = true ]
+}
+
+@test "QEMU/TCG in one thread for all vCPUs is one vCPU" {
+  start_record "$run_vt"
+  start_qemu "$SPIN" -name guest=rr,debug-threads=on -smp 2 -accel tcg,thread=single
+  ran_for "$qemu_pid" 1
+  stop_record
+  end_process "$qemu_pid"
+  books_balance rr
+  run report "$run_vt" '.guests[] | select(.name == "rr") | [.kind, (.vcpus | length), .vcpus[0].id] == ["tcg", 1, 0] and
+    .account.used.ns > 5e8'
+  [ "$output" = true ]
+}
+
+@test "QEMU/TCG without thread names: the busy thread is taken, and it is said that this is a guess" {
+  start_record "$run_vt"
+  start_qemu "$SPIN" -accel tcg -name plain,debug-threads=off -smp 2
+  ran_for "$qemu_pid" 2
+  thread=$(busiest_thread "$qemu_pid")
+  stop_record
+  end_process "$qemu_pid"
+  books_balance plain
+  run report "$run_vt" '.guests[] | select(.name == "plain") | .kind == "tcg" and (.vcpus | length) == 2 and
+    (.note | test("guess")) and .account.used.ns > 5e8'
+  [ "$output" = true ]
+  [ "$(sqlite3 "$run_vt" "select tid from vcpu v join vm on vm.id = v.vm where name = 'plain' and vcpu_index = 0")" -eq "$thread" ]
+  "$VTIME" report "$run_vt" | grep 'without thread names'
+}
