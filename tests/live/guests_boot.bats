@@ -49,6 +49,16 @@ least() {
   done
 }
 
+@test "vtime-agent runs in each guest, and passes a benchmark's status on" {
+  local name
+  for name in tcg uml; do
+    guest_do "$name" 'pidof vtime-agent'
+    run guest_do "$name" 'vtime-agent bench --name three -- sh -c "exit 3"'
+    echo "$output"
+    [ "$status" -eq 3 ]
+  done
+}
+
 @test "two commands run at the same time and their answers do not mix" {
   local name listener
   for name in tcg uml; do
