@@ -22,6 +22,7 @@ void vt_correlator_free(struct vt_correlator *c);
 int vt_correlator_host(void *c, const struct vt_host *row);
 int vt_correlator_cpu(void *c, const struct vt_cpu *row); /* once for each CPU */
 int vt_correlator_vm(void *c, const struct vt_vm *row);
+int vt_correlator_vm_found(void *c, const struct vt_vm_how *row);
 int vt_correlator_vcpu(void *c, const struct vt_vcpu *row);
 int vt_correlator_tsc_epoch(void *c, const struct vt_tsc_epoch *row);
 int vt_correlator_clock_pair(void *c, const struct vt_clock_pair *row);

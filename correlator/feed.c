@@ -8,6 +8,7 @@ int vt_feed(struct vt_correlator *c, struct vt_store *store, struct vt_store_cur
         .context = c,
         .cpu = vt_correlator_cpu,
         .vm = vt_correlator_vm,
+        .vm_found = vt_correlator_vm_found,
         .vcpu = vt_correlator_vcpu,
         .tsc_epoch = vt_correlator_tsc_epoch,
         .clock_pair = vt_correlator_clock_pair,

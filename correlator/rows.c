@@ -158,7 +158,9 @@ int vt_correlator_vm(void *context, const struct vt_vm *row)
     struct vt_correlator *c = context;
     size_t i = machine_place(c, row->id);
     if (i < c->nr_machines && c->machines[i].row.id == row->id) {
+        const enum vt_vm_found found = c->machines[i].row.found;
         c->machines[i].row = *row;
+        c->machines[i].row.found = found;
         return 0;
     }
     int r = GROW(c, machines);
@@ -167,6 +169,16 @@ int vt_correlator_vm(void *context, const struct vt_vm *row)
     memmove(&c->machines[i + 1], &c->machines[i], (c->nr_machines - i) * sizeof(*c->machines));
     c->machines[i] = (struct vt_machine){ .row = *row };
     c->nr_machines++;
+    return 0;
+}
+
+int vt_correlator_vm_found(void *context, const struct vt_vm_how *row)
+{
+    struct vt_correlator *c = context;
+    size_t i = machine_place(c, row->vm);
+    if (i == c->nr_machines || c->machines[i].row.id != row->vm)
+        return -EUCLEAN;
+    c->machines[i].row.found = row->found;
     return 0;
 }
 

@@ -8,6 +8,7 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libvt.a
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libvt.a -lcmocka $(LDLIBS)
 
 include tests/core/core.mk
+include tests/guests/guests.mk
 
 # runs every unit test; used for the plain and the sanitized build
 .PHONY: unit
@@ -49,7 +50,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_LIB) | $(BUILD)/.deps
 WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf.c))
 
 .PHONY: live
-live: all $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
+live: all guests $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
   $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm \
   $(BUILD)/tests/live/agentsim
 	tests/run-bats.sh live
@@ -64,7 +65,7 @@ $(BUILD)/tests/live/%.bpf.o: tests/live/%.bpf.c collector/bpf/kernel.h | $(BUILD
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -D__TARGET_ARCH_x86 -I. -c -o $@ $<
 
 .PHONY: testbed
-testbed: all $(BUILD)/tests/live/oddvmm
+testbed: all guests $(BUILD)/tests/live/oddvmm
 	tests/run-bats.sh testbed
 
 # One after the other: live and testbed measure.

@@ -24,6 +24,12 @@ struct vt_vm {
     enum vt_vm_found found; /* how its vCPUs were told from its other threads */
 };
 
+/** How a VM's vCPUs were told from its other threads: a row of its own where not KVM tells. */
+struct vt_vm_how {
+    int64_t vm;
+    enum vt_vm_found found;
+};
+
 /** One life of one vCPU: bound to a thread; a new thread is a new row. */
 struct vt_vcpu {
     int64_t id;     /* key in the recording, from 1 */

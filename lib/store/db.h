@@ -16,6 +16,7 @@
 enum vt_table {
     VT_TABLE_CPU,
     VT_TABLE_VM,
+    VT_TABLE_VM_FOUND,
     VT_TABLE_VCPU,
     VT_TABLE_TSC_EPOCH,
     VT_TABLE_CLOCK_PAIR,
@@ -50,6 +51,7 @@ enum vt_table {
 union vt_row {
     struct vt_cpu cpu;
     struct vt_vm vm;
+    struct vt_vm_how vm_found;
     struct vt_vcpu vcpu;
     struct vt_tsc_epoch tsc_epoch;
     struct vt_clock_pair clock_pair;

@@ -21,6 +21,8 @@ static bool is_wanted(const struct vt_store_reader *reader, enum vt_table table)
         return reader->cpu;
     case VT_TABLE_VM:
         return reader->vm;
+    case VT_TABLE_VM_FOUND:
+        return reader->vm_found;
     case VT_TABLE_VCPU:
         return reader->vcpu;
     case VT_TABLE_TSC_EPOCH:
@@ -80,6 +82,8 @@ static int deliver(const struct vt_store_reader *reader, enum vt_table table, co
         return reader->cpu(context, &row->cpu);
     case VT_TABLE_VM:
         return reader->vm(context, &row->vm);
+    case VT_TABLE_VM_FOUND:
+        return reader->vm_found(context, &row->vm_found);
     case VT_TABLE_VCPU:
         return reader->vcpu(context, &row->vcpu);
     case VT_TABLE_TSC_EPOCH:
@@ -365,6 +369,8 @@ static int walk_all(struct walk *walk)
     int r = walk_table(walk, VT_TABLE_CPU, "id", "id", &at->cpu);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_VM, "rev", "rev", &at->vm);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_VM_FOUND, "id", "id", &at->vm_found);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_VCPU, "id", "id", &at->vcpu);
     if (r == 0)

@@ -64,7 +64,12 @@ static const struct field vm_fields[] = {
     U32(struct vt_vm, tgid, UINT32_MAX),
     AT(struct vt_vm, start_time, KIND_COUNT),
     STRING(struct vt_vm, name, KIND_TEXT),
-    U32(struct vt_vm, found, VT_NR_VM_FOUND - 1),
+};
+
+static const struct field vm_found_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_vm_how, vm, KIND_KEY),
+    U32(struct vt_vm_how, found, VT_NR_VM_FOUND - 1),
 };
 
 static const struct field vcpu_fields[] = {
@@ -391,6 +396,7 @@ static const struct field counter_fields[] = {
 static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_CPU] = TABLE("cpu", "INSERT", cpu_fields),
     [VT_TABLE_VM] = TABLE("vm", "INSERT OR REPLACE", vm_fields), /* a new rev */
+    [VT_TABLE_VM_FOUND] = TABLE("vm_found", "INSERT", vm_found_fields),
     [VT_TABLE_VCPU] = TABLE("vcpu", "INSERT", vcpu_fields),
     [VT_TABLE_TSC_EPOCH] = TABLE("tsc_epoch", "INSERT", tsc_epoch_fields),
     [VT_TABLE_CLOCK_PAIR] = TABLE("clock_pair", "INSERT", clock_pair_fields),

@@ -182,9 +182,9 @@ static const struct {
     int version;
     const char *table;
 } additions[] = {
-    { 4, "system" },  { 4, "os_view" },  { 4, "cpus" },          { 4, "cpu_time" },
-    { 4, "process" }, { 4, "run" },      { 4, "task" },          { 4, "tasks" },
-    { 4, "event" },   { 4, "exchange" }, { 4, "channel_event" },
+    { 4, "vm_found" }, { 4, "system" },  { 4, "os_view" },  { 4, "cpus" },
+    { 4, "cpu_time" }, { 4, "process" }, { 4, "run" },      { 4, "task" },
+    { 4, "tasks" },    { 4, "event" },   { 4, "exchange" }, { 4, "channel_event" },
 };
 
 static bool is_later(const char *table, int64_t version)

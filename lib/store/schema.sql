@@ -37,8 +37,15 @@ CREATE TABLE vm (
   kind          INTEGER NOT NULL, -- code 'vm'
   tgid          INTEGER NOT NULL,
   start_time_ns INTEGER NOT NULL, -- of the process: with tgid a unique key
-  name          TEXT NOT NULL,
-  found         INTEGER NOT NULL -- how its vCPUs were told from its other threads: code 'found'
+  name          TEXT NOT NULL
+) STRICT;
+
+-- How a VM's vCPUs were told from its other threads, where KVM's own structures do not tell;
+-- the newest row of a VM counts.
+CREATE TABLE vm_found (
+  id    INTEGER PRIMARY KEY,
+  vm    INTEGER NOT NULL REFERENCES vm (id),
+  found INTEGER NOT NULL -- code 'found'
 ) STRICT;
 
 -- One life of one vCPU: bound to a thread.

@@ -382,7 +382,9 @@ int vt_store_put_cpu(struct vt_store *store, const struct vt_cpu *row, struct vt
 
 int vt_store_put_vm(struct vt_store *store, const struct vt_vm *vm, struct vt_err *err)
 {
-    return put_row(store, VT_TABLE_VM, vm, err);
+    const struct vt_vm_how how = { vm->id, vm->found };
+    int r = put_row(store, VT_TABLE_VM, vm, err);
+    return r || vm->found == VT_FOUND_BY_KVM ? r : put_row(store, VT_TABLE_VM_FOUND, &how, err);
 }
 
 int vt_store_put_vcpu(struct vt_store *store, const struct vt_vcpu *vcpu, struct vt_err *err)

@@ -87,7 +87,8 @@ int vt_store_get_host(struct vt_store *store, struct vt_host *ret, struct vt_err
 struct vt_store_reader {
     void *context;
     int (*cpu)(void *context, const struct vt_cpu *row);
-    int (*vm)(void *context, const struct vt_vm *row);
+    int (*vm)(void *context, const struct vt_vm *row); /* `found` is told by a row of its own */
+    int (*vm_found)(void *context, const struct vt_vm_how *row);
     int (*vcpu)(void *context, const struct vt_vcpu *row);
     int (*tsc_epoch)(void *context, const struct vt_tsc_epoch *row);
     int (*clock_pair)(void *context, const struct vt_clock_pair *row);
@@ -110,8 +111,8 @@ struct vt_store_reader {
 
 /** How far a reader has read; start zeroed. Later calls deliver what is new. */
 struct vt_store_cursor {
-    int64_t cpu, vm, vcpu, tsc_epoch, clock_pair, loss, observer, occupancy, move, exits, helper, helper_time,
-        guest_record, checkpoint, chunk;
+    int64_t cpu, vm, vm_found, vcpu, tsc_epoch, clock_pair, loss, observer, occupancy, move, exits, helper,
+        helper_time, guest_record, checkpoint, chunk;
     int64_t counter_event, counter, exit_address;
     int64_t exchange, channel_event;
 };

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # First process of the testbed's machine (busybox sh in the initramfs): loads
 # the modules, builds the root and hands over to stage2.sh inside it.
-# testbed.sh puts beside it: modules.list, modules/, stage2.sh, settings.
+# testbed.sh puts beside it: modules/ with its list, stage2.sh, settings.
 export PATH=/bin
 # shellcheck source=/dev/null
 . /settings # TB_REPO, TB_CWD, TB_END, TB_COMMAND
@@ -20,7 +20,7 @@ mount -t devtmpfs dev /dev
 
 while read -r module; do
   insmod "/modules/$module" || fail "cannot load $module"
-done </modules.list
+done </modules/list
 say 'modules loaded'
 
 # The outer machine's root, never written: the overlay keeps writes in memory.

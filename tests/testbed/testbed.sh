@@ -27,70 +27,8 @@ EOF
 skip() { echo "testbed: cannot run here: $1" >&2; exit 77; }
 fail() { echo "testbed: $1" >&2; exit 125; }
 bad_usage() { echo "testbed: $1 (see --help)" >&2; exit 2; }
-
-# versioned_package: the 6.1 kernel that linux-image-amd64 stands for
-versioned_package() {
-  apt-cache depends linux-image-amd64 2>/dev/null |
-    sed -n 's/^ *Depends: \(linux-image-6\.1\.[0-9.]*-[0-9]*-amd64\)$/\1/p' | head -n 1
-}
-
-# unpack_image VMLINUZ VMLINUX: QEMU enters the ELF image directly, which saves
-# 3 s of unpacking under emulation; without it the packed one boots as well.
-unpack_image() {
-  local start
-  while IFS=: read -r start _; do
-    tail -c "+$((start + 1))" "$1" | xz -dc --single-stream >"$2" 2>/dev/null || true
-    [ "$(head -c 4 "$2" | tr -d '\0')" != $'\177ELF' ] || return 0
-  done < <(LC_ALL=C grep -abo $'\xfd7zXZ' "$1")
-  rm -f "$2"
-}
-
-# fetch_kernel: $cache/kernel holds the unpacked package and its modules.dep
-fetch_kernel() {
-  [ -e "$cache/kernel/release" ] && return
-  local need package new release
-  for need in apt-get apt-cache dpkg; do
-    command -v $need >/dev/null || skip "no $need to get Debian's kernel with"
-  done
-  package=$(versioned_package)
-  if [ -z "$package" ] && [ "$(id -u)" -eq 0 ]; then
-    apt-get update -qq >/dev/null 2>&1 || true
-    package=$(versioned_package)
-  fi
-  [ -n "$package" ] || skip 'apt knows no linux-image-amd64 of version 6.1'
-  rm -rf "$cache"/fetch.*
-  new=$(mktemp -d "$cache/fetch.XXXXXX")
-  echo "testbed: fetching $package" >&2
-  if ! (cd "$new" && apt-get -o APT::Sandbox::User=root download "$package") >"$cache/fetch.log" 2>&1; then
-    rm -rf "$new"
-    skip "apt-get download $package: $(grep -m 1 '^E:' "$cache/fetch.log" || echo failed)"
-  fi
-  dpkg -x "$new"/*.deb "$new/kernel" || fail "$package does not unpack"
-  rm -f "$new"/*.deb
-  release=$(basename "$new"/kernel/lib/modules/*)
-  busybox depmod -b "$new/kernel" "$release" || fail 'busybox depmod failed'
-  unpack_image "$new/kernel/boot/vmlinuz-$release" "$new/kernel/boot/vmlinux"
-  echo "$release" >"$new/kernel/release"
-  rm -rf "$cache/kernel"
-  mv "$new/kernel" "$cache/kernel"
-  rmdir "$new"
-}
-
-# module_order NAME…: paths, each after all it depends on
-module_order() {
-  awk -v wanted="$*" '
-    function name(path) { sub(/.*\//, "", path); sub(/\.ko.*/, "", path); gsub(/-/, "_", path); return path }
-    function visit(module,    deps, n, i) {
-      if (seen[module]++) return
-      n = split(needs[module], deps, " ")
-      for (i = n; i > 0; i--) visit(name(deps[i]))
-      if (!(module in file)) { print module > "/dev/stderr"; exit 1 }
-      print file[module]
-    }
-    { path = $1; sub(/:$/, "", path); m = name(path); file[m] = path; $1 = ""; needs[m] = $0 }
-    END { n = split(wanted, w, " "); for (i = 1; i <= n; i++) visit(name(w[i])) }
-  ' "$cache/kernel/lib/modules/$release/modules.dep"
-}
+# shellcheck source=tests/kernel.bash
+. "$here/../kernel.bash"
 
 # quote WORD…: for any sh; ash and dash do not know all that printf %q writes
 quote() {
@@ -101,8 +39,8 @@ quote() {
 
 # make_initramfs DIR: DIR/initramfs from init.sh, stage2.sh, busybox, modules
 make_initramfs() {
-  local root=$1/initrd tree=$cache/kernel/lib/modules/$release module applet
-  mkdir -p "$root/bin" "$root/modules"
+  local root=$1/initrd applet
+  mkdir -p "$root/bin"
   cp "$(command -v busybox)" "$root/bin/busybox"
   for applet in sh mount umount mkdir insmod cp switch_root poweroff; do
     ln -s busybox "$root/bin/$applet"
@@ -110,13 +48,7 @@ make_initramfs() {
   install -m 755 "$here/init.sh" "$root/init"
   install -m 644 "$here/stage2.sh" "$root/stage2.sh"
   # shellcheck disable=SC2086  # a list of words
-  for module in $(module_order $top_modules); do
-    case $module in
-    *.ko) cp "$tree/$module" "$root/modules/" ;;
-    *.ko.xz) xz -dc "$tree/$module" >"$root/modules/$(basename "$module" .xz)" ;;
-    esac
-    basename "${module%.xz}" >>"$root/modules.list"
-  done
+  put_modules "$root/modules" list $top_modules
   {
     echo "TB_REPO=$(quote "$repo") TB_CWD=$(quote "$PWD") TB_KERNEL=$(quote "$cache/kernel")"
     echo "TB_END=$(($(date +%s) + timeout)) TB_OUT=$(quote "$out")"
@@ -129,8 +61,7 @@ make_initramfs() {
 # turns at all CPUs: with one thread each, QEMU before 8.1 can keep a stale
 # translation of code that another CPU patches, and the machine freezes (README.md).
 boot() {
-  local dir=$1 share=() copiers port status=0 image=$cache/kernel/boot/vmlinux
-  [ -e "$image" ] || image=$cache/kernel/boot/vmlinuz-$release
+  local dir=$1 share=() copiers port status=0
   mkfifo "$dir/stdout" "$dir/stderr"
   cat "$dir/stdout" &
   copiers=$!
@@ -139,7 +70,7 @@ boot() {
   [ -z "$out" ] || share=(-virtfs "local,path=${out//,/,,},mount_tag=out,security_model=none")
   timeout -k 2 "$timeout" qemu-system-x86_64 -accel tcg,thread=single -smp "$smp" -m "$memory" \
     -cpu max,+svm,+invtsc -nodefaults -no-user-config -display none -no-reboot \
-    -kernel "$image" -initrd "$dir/initramfs" \
+    -kernel "$(boot_image)" -initrd "$dir/initramfs" \
     -append 'console=ttyS0 loglevel=5 tsc=reliable panic=-1' \
     -serial "file:$dir/console" -device virtio-serial-pci \
     -chardev "file,id=stdout,path=$dir/stdout" -device virtserialport,chardev=stdout,name=stdout \
@@ -212,10 +143,9 @@ done
 mkdir -p "$cache" 2>/dev/null || fail "cannot write to $cache"
 exec 9>"$cache/lock"
 flock 9
-fetch_kernel
+fetch_kernel amd64
 exec 9>&-
-release=$(cat "$cache/kernel/release")
 case $action in
 run) run ;;
-kernel) echo "$cache/kernel/boot/vmlinuz-$release" ;;
+kernel) echo "$cache/kernel/boot/vmlinuz-$(cat "$cache/kernel/release")" ;;
 esac

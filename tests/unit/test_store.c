@@ -868,7 +868,7 @@ static void another_schema_is_refused(void **state)
     vt_store_close(create(p->path));
     run_sql(p->path, "PRAGMA user_version = 5");
     fails(ENOTSUP, "newer vtime", vt_store_open(p->path, &store, &err));
-    run_sql(p->path, "PRAGMA user_version = 3");
+    run_sql(p->path, "PRAGMA user_version = 2");
     fails(ENOTSUP, "older vtime", vt_store_open(p->path, &store, &err));
     run_sql(p->path, "PRAGMA user_version = 4; DROP VIEW integral; DROP TABLE loss;"
                      "CREATE VIEW loss AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
