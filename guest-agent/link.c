@@ -67,6 +67,7 @@ static void send_again(struct vta_link *l, uint64_t now_ns)
     l->resent++;
 }
 
+/* A host that does not know where we are has taken none of what was sent. */
 static void heed_acknowledgement(struct vta_link *l, const struct vtg_ping *ping, uint64_t now_ns)
 {
     const bool known = ping->have_seq && ping->session == l->session;
@@ -77,7 +78,8 @@ static void heed_acknowledgement(struct vta_link *l, const struct vtg_ping *ping
     } else if (progress) {
         l->stalled_ns = now_ns;
         l->patience_ns = VTA_PATIENCE_NS;
-    } else if (known && l->ring->sent != l->ring->tail && now_ns - l->stalled_ns > l->patience_ns) {
+    } else if ((known || !ping->have_seq) && l->ring->sent != l->ring->tail &&
+               now_ns - l->stalled_ns > l->patience_ns) {
         send_again(l, now_ns);
         if (l->patience_ns < VTA_PATIENCE_MOST_NS)
             l->patience_ns *= 2;
