@@ -159,7 +159,7 @@ void vta_link_wrote(struct vta_link *l, size_t n)
 
 void vta_link_tick(struct vta_link *l, uint64_t now_ns)
 {
-    if (l->lossy && l->open && now_ns - l->last_ping_ns > VTA_SILENCE_NS)
+    if (l->lossy && l->open && now_ns > l->last_ping_ns + VTA_SILENCE_NS)
         l->open = false;
 }
 
