@@ -43,7 +43,7 @@ static void say_process(void *context, const struct vtg_process *process)
     say(context, VTG_PROCESS, process, sizeof(*process));
 }
 
-static void say_system(struct vta_agent *a)
+static void read_system(struct vta_agent *a)
 {
     const uint64_t session = a->system.session;
     const uint32_t source = a->system.task_source;
@@ -51,16 +51,22 @@ static void say_system(struct vta_agent *a)
     a->system.session = session;
     a->system.task_source = source;
     a->system.view_mhz = a->options->rate_mhz;
+}
+
+static void say_system(struct vta_agent *a)
+{
+    read_system(a);
     say(a, VTG_SYSTEM, &a->system, sizeof(a->system));
 }
 
 static void greet(struct vta_agent *a)
 {
+    read_system(a);
     struct vtg_hello hello = { .kind = VTG_KIND_LINUX, .nr_vcpus = a->system.nr_online };
     memcpy(hello.name, a->options->name, sizeof(hello.name));
     vta_link_greeted(&a->channel.link, vta_now_ns());
     say(a, VTG_HELLO, &hello, sizeof(hello));
-    say_system(a);
+    say(a, VTG_SYSTEM, &a->system, sizeof(a->system));
 }
 
 static void say_view(struct vta_agent *a)

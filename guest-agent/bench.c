@@ -295,9 +295,9 @@ static int run_bench(struct bench *b, const char *socket, const char *to, const 
     const size_t made = run_all(b, runs, &code);
     const bool heard = vta_client_finish(&b->client);
     print_beliefs(b, runs, made);
-    if (heard)
+    if (made && heard)
         fprintf(stderr, "What it really took is known on the host: vtime report\n");
-    else
+    else if (made)
         fprintf(stderr, "vtime-agent: not delivered to the host: %s\n", b->client.why);
     free(runs);
     return code;

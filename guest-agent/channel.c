@@ -159,7 +159,7 @@ void vta_channel_turn(struct vta_channel *c, short revents)
         return;
     if (revents & (POLLIN | POLLHUP | POLLERR) && c->spec.kind != VTA_FILE)
         read_some(c);
-    vta_link_tick(&c->link, now);
+    vta_link_tick(&c->link, vta_now_ns());
     if (!c->is_full || revents & POLLOUT)
         write_all(c);
 }

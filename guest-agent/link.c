@@ -68,6 +68,7 @@ static void send_again(struct vta_link *l, uint64_t now_ns)
 }
 
 /* A host that does not know where we are has taken none of what was sent. */
+/* A host that does not know where we are has taken none of what was sent. */
 static void heed_acknowledgement(struct vta_link *l, const struct vtg_ping *ping, uint64_t now_ns)
 {
     const bool known = ping->have_seq && ping->session == l->session;
@@ -161,7 +162,7 @@ void vta_link_wrote(struct vta_link *l, size_t n)
 
 void vta_link_tick(struct vta_link *l, uint64_t now_ns)
 {
-    if (l->lossy && l->open && now_ns - l->last_ping_ns > VTA_SILENCE_NS)
+    if (l->lossy && l->open && now_ns > l->last_ping_ns + VTA_SILENCE_NS)
         l->open = false;
 }
 
