@@ -49,15 +49,10 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_LIB) | $(BUILD)/.deps
 
 WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf.c))
 
+# what live tests run
+LIVE_BIN := schedule oddvmm witness slowdisk.so manager stall storm agentsim agentpeer
 .PHONY: live
-<<<<<<< HEAD
-live: all guests $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
-  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm \
-  $(BUILD)/tests/live/agentsim
-=======
-live: all $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
-  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm $(BUILD)/tests/live/agentpeer
->>>>>>> agent
+live: all guests $(LIVE_BIN:%=$(BUILD)/tests/live/%) $(WITNESSES)
 	tests/run-bats.sh live
 
 # LD_PRELOADed by tests
