@@ -45,8 +45,10 @@ uint64_t vta_span_tsc(const struct vta_span *s, uint64_t ns)
 
 uint64_t vta_span_bound(const struct vta_span *s, const struct vta_span *before)
 {
-    uint64_t bound = s->before.slack > s->after.slack ? s->before.slack : s->after.slack;
-    if (before->after.ns <= before->before.ns)
+    /* and a nanosecond of rounding on either side */
+    const uint64_t slack = s->before.slack > s->after.slack ? s->before.slack : s->after.slack;
+    const uint64_t bound = slack + vta_span_ticks(s, 2) + 1;
+    if (before->before.ns == 0 || before->after.ns <= before->before.ns)
         return bound;
     /* where the clock would have read s->after.ns at the rate of the span before */
     const uint64_t straight = s->before.tsc + vta_span_ticks(before, s->after.ns - s->before.ns);

@@ -43,7 +43,8 @@ uint64_t vta_span_tsc(const struct vta_span *s, uint64_t ns);
 /** A duration: ticks. */
 uint64_t vta_span_ticks(const struct vta_span *s, uint64_t ns);
 
-/** How far off vta_span_tsc() may be, ticks; `before` is the span before it, for the change of rate. */
+/** How far off vta_span_tsc() may be, ticks; `before` is the span before it, for the change of rate; zeroed:
+ * there is none. */
 uint64_t vta_span_bound(const struct vta_span *s, const struct vta_span *before);
 
 #endif

@@ -115,8 +115,6 @@ void vta_tell(struct vta_out *out, uint32_t cpu, uint32_t *lost, const struct vt
         flush(out);
         vta_pack(&out->packer, out->source, cpu, lost, s);
     }
-    if (s->end == VTG_TASK_EXITED)
-        vta_who_remove(&out->whos, s->tid);
 }
 
 void vta_tasks_drain(struct vta_tasks *t, vta_frame_sink *frame, void *context)

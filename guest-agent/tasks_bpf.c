@@ -223,6 +223,15 @@ static void bpf_close(void *state)
     free(r);
 }
 
+/* To some ppm: it bridges some ms at a repair. */
+static uint64_t ticks_per_ns_q20(void)
+{
+    struct vta_span s = { .before = vta_pair_read(CLOCK_MONOTONIC) };
+    usleep(5000);
+    s.after = vta_pair_read(CLOCK_MONOTONIC);
+    return vta_span_ticks(&s, 1 << 20);
+}
+
 static int share(struct reader *r)
 {
     const size_t switches = r->nr_cpus * r->ring_size * sizeof(*r->switches);
@@ -250,6 +259,7 @@ static int load(struct reader *r, bool stamp_ns, const char **step)
         r->cpus[cpu].event = -1;
     r->skel->rodata->ring_size = r->ring_size;
     r->skel->rodata->stamp_ns = stamp_ns;
+    r->skel->rodata->ticks_per_ns_q20 = stamp_ns ? 1 << 20 : ticks_per_ns_q20();
     r->skel->maps.cpus.max_entries = r->skel->maps.tsc_events.max_entries = r->nr_cpus;
     r->skel->maps.switches.max_entries = r->nr_cpus * r->ring_size;
     *step = "load";
@@ -370,8 +380,11 @@ static void take_switch(struct reader *r, struct vta_out *out, uint32_t cpu, con
         return;
     }
     const uint64_t waited = r->stamp_ns ? vta_span_ticks(&r->span, number) : number;
+    const uint32_t prev = line->tid;
     if (vta_line_switch(line, at, (enum vtg_task_end)end, tid, waited, &stretch))
         vta_tell(out, cpu, &line->lost, &stretch);
+    if (end == VTG_TASK_EXITED)
+        vta_who_remove(&out->whos, prev);
 }
 
 static void take_switches(struct reader *r, struct vta_out *out, uint32_t cpu)

@@ -51,6 +51,7 @@ struct cpu {
     struct vta_line line;
     uint64_t head;    /* of the present drain */
     uint32_t exiting; /* tid of who is about to leave for good */
+    uint32_t dead;    /* and of who has left last: should he come again, he has the id -1 */
 };
 
 struct reader {
@@ -184,6 +185,7 @@ static void take_out(struct reader *r, struct vta_out *out, uint32_t cpu, bool p
     const uint32_t tid = s->id.tid == UINT32_MAX && c->line.knows_who ? c->line.tid : s->id.tid;
     const bool exited = s->id.tid == UINT32_MAX || (tid && tid == c->exiting && !preempted);
     const enum vtg_task_end end = exited ? VTG_TASK_EXITED : preempted ? VTG_TASK_PREEMPTED : VTG_TASK_SLEPT;
+    const uint32_t next = s->other_tid == UINT32_MAX ? c->dead : s->other_tid;
     struct vtg_stretch stretch;
     if (!c->line.knows_who)
         vta_line_resume(&c->line, 0, tid, 0);
@@ -191,9 +193,13 @@ static void take_out(struct reader *r, struct vta_out *out, uint32_t cpu, bool p
         c->line.knows_since = false;
     if (preempted && tid)
         wait_begins(r, tid, at);
-    if (vta_line_switch(&c->line, at, end, s->other_tid, wait_ends(r, s->other_tid, at), &stretch))
+    if (vta_line_switch(&c->line, at, end, next, wait_ends(r, next, at), &stretch))
         vta_tell(out, cpu, &c->line.lost, &stretch);
     c->exiting = 0;
+    if (!exited)
+        return;
+    c->dead = tid;
+    vta_who_remove(&out->whos, tid);
 }
 
 /* Only after a loss: it tells who has the CPU since when. */

@@ -39,6 +39,7 @@ struct reader {
     size_t nr_pieces;
     struct vta_span span;
     uint64_t ns_per_tick; /* of utime and stime */
+    struct vta_whos *whos;
 };
 
 static void sampled_close(void *state)
@@ -55,8 +56,8 @@ static void sampled_close(void *state)
 static int sampled_open(void **ret, struct vta_out *out, char *err, size_t n)
 {
     struct reader *r = calloc(1, sizeof(*r));
-    (void)out;
     if (r) {
+        r->whos = &out->whos;
         r->nr_cpus = vta_nr_cpus();
         r->used = calloc(r->nr_cpus, sizeof(*r->used));
     }
@@ -133,6 +134,7 @@ static struct task *grow(struct reader *r)
 static void take_task(struct reader *r, uint32_t tgid, uint32_t tid, bool from_now)
 {
     struct task now, *t = find(r, tid);
+    struct vta_who who;
     if (!read_task(r, tgid, tid, &now))
         return;
     if (!t || t->start != now.start) {
@@ -140,6 +142,8 @@ static void take_task(struct reader *r, uint32_t tgid, uint32_t tid, bool from_n
         if (!t)
             return;
         *t = now;
+        if (vta_proc_who(tid, &who))
+            vta_who_add(r->whos, &who);
         if (!from_now)
             t->run_ns = t->delay_ns = 0;
     }
@@ -203,14 +207,14 @@ static void take_all(struct reader *r)
             take_process(r, r->tasks[i].tgid, false, 0);
 }
 
-static void forget_gone(struct reader *r, struct vta_whos *whos)
+static void forget_gone(struct reader *r)
 {
     size_t kept = 0;
     for (size_t i = 0; i < r->nr; i++) {
         if (r->tasks[i].seen)
             r->tasks[kept++] = r->tasks[i];
         else
-            vta_who_remove(whos, r->tasks[i].tid);
+            vta_who_remove(r->whos, r->tasks[i].tid);
     }
     r->nr = kept;
 }
@@ -270,7 +274,7 @@ static void sampled_drain(void *state, struct vta_out *out)
         lay(r, &r->tasks[i], r->span.after.tsc - r->span.before.tsc);
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++)
         tell_cpu(r, out, cpu);
-    forget_gone(r, &out->whos);
+    forget_gone(r);
 }
 
 static void sampled_mark(void *state, uint32_t pid, uint32_t mark)

@@ -42,11 +42,15 @@ struct sched_entity___delayed { /* 6.12+: a sleeper may stay queued, its dequeue
 struct sched_entity {
     unsigned int on_rq;
 };
+struct sched_info { /* CONFIG_SCHED_INFO: every distribution has it */
+    unsigned long long last_arrival;
+};
 struct task_struct {
     unsigned int __state;
     int on_rq;
     int on_cpu;
     struct sched_entity se;
+    struct sched_info sched_info;
     int pid;
     int tgid;
     char comm[16];

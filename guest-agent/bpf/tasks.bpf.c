@@ -17,6 +17,7 @@ char LICENSE[] SEC("license") = "GPL";
 /* ---- settings, fixed before loading ---- */
 
 const volatile __u32 ring_size = 512; /* switches for each CPU, a power of two */
+const volatile __u64 ticks_per_ns_q20; /* of stamps, << 20 */
 const volatile bool stamp_ns;         /* stamps are CLOCK_MONOTONIC, ns: there is no counter of the TSC */
 
 /* ---- shared with user space ---- */
@@ -172,11 +173,61 @@ static __always_inline bool push(struct vta_cpu *c, __u32 cpu, __u64 at, __u32 t
     return true;
 }
 
+/* Who came when is not known.  Before the first event nothing is missed. */
+static __always_inline void lose_track(struct vta_cpu *c)
+{
+    if (c->task)
+        c->missed++;
+    c->told = 0;
+    c->since = 0;
+}
+
+/*
+ * Some kernels have switches that no probe sees (docs/ARCHITECTURE.md, "Events that never
+ * came"): prev leaves who is not known to have come.  When he came the scheduler knows,
+ * by its own clock (its stamp is a few us from ours): 0, if that makes no sense.
+ */
+static __always_inline __u64 arrival(const struct vta_cpu *c, struct task_struct *prev, __u64 now)
+{
+    __u64 ns, at;
+
+    if (!bpf_core_field_exists(prev->sched_info.last_arrival) || !prev->pid || !c->pair_ns)
+        return 0;
+    ns = prev->sched_info.last_arrival;
+    if (ns < c->pair_ns || ns - c->pair_ns >= 1ull << 32)
+        return 0;
+    at = c->pair_at + ((ns - c->pair_ns) * ticks_per_ns_q20 >> 20);
+    return at > c->since && at < now ? at : 0;
+}
+
+static __always_inline void find_track(struct vta_cpu *c, struct task_struct *prev, __u64 now)
+{
+    __u64 at = arrival(c, prev, now);
+
+    lose_track(c);
+    c->since = at;
+    if (at)
+        c->repaired++;
+}
+
+/* prev came at c->since: what did the scheduler's clock say then? It has no account of the idle task. */
+static __always_inline void note_arrival(struct vta_cpu *c, struct task_struct *prev)
+{
+    if (!bpf_core_field_exists(prev->sched_info.last_arrival) || !prev->pid || !c->since)
+        return;
+    c->pair_at = c->since;
+    c->pair_ns = prev->sched_info.last_arrival;
+}
+
 static __always_inline void tell_switch(struct vta_cpu *c, __u32 cpu, __u64 now, struct task_struct *prev,
                                         struct task_struct *next)
 {
     __u64 end = leave(prev, now), waited = wait_ends((__u32)next->pid, now);
 
+    if (c->task != (__u64)prev)
+        find_track(c, prev, now);
+    else
+        note_arrival(c, prev);
     if (!c->told && push(c, cpu, c->since, (__u32)prev->pid, VTA_RESUME, c->missed)) {
         c->told = 1;
         c->missed = 0;
@@ -186,6 +237,7 @@ static __always_inline void tell_switch(struct vta_cpu *c, __u32 cpu, __u64 now,
         c->missed++;
     }
     c->since = now;
+    c->task = (__u64)next;
 }
 
 SEC("tp_btf/sched_switch")
@@ -203,9 +255,8 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
     if (now) {
         tell_switch(c, cpu, now, prev, next);
     } else {
-        c->told = 0;
-        c->missed++;
-        c->since = 0;
+        lose_track(c);
+        c->task = (__u64)next;
     }
     *(volatile __u64 *)&c->seq = c->seq + 1;
     return 0;

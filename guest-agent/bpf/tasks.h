@@ -25,7 +25,7 @@ struct vta_switch {
 #define VTA_RESUME     3u /* else enum vtg_task_end */
 
 /*
- * One for each CPU.  The CPU alone writes the first line, the reader the second.
+ * One for each CPU.  The CPU alone writes what stands before tail, the reader what follows.
  * seq is odd while a switch is being told; it is raised by a full barrier before
  * the time stamp is taken.
  */
@@ -35,11 +35,14 @@ struct vta_cpu {
     unsigned long long missed; /* switches that were not told since the last that was */
     unsigned long long tsc_at; /* address of the counter to stamp with; 0: there is none */
     unsigned long long probe;  /* the stamp that tell_stamp() read */
-    unsigned int told;         /* who runs now is known to the reader */
-    unsigned int pad;
-    unsigned long long pad2;
+    unsigned long long told;   /* who runs now is known to the reader */
+    unsigned long long task; /* address of who runs now; 0: no event yet */
+    /* a switch-in by our clock and by the scheduler's, for the next repair; the CPU's, too */
+    unsigned long long pair_at, pair_ns;
+    unsigned long long repaired; /* switches of which the scheduler's account told when they were */
+    unsigned long long pad[5];
     unsigned long long tail;
-    unsigned long long pad3[7];
+    unsigned long long pad2[7];
 };
 
 #define VTA_NAMES_BYTES (1 << 17)
@@ -54,7 +57,7 @@ struct vta_name {
 };
 
 _Static_assert(sizeof(struct vta_switch) == 16, "shared");
-_Static_assert(sizeof(struct vta_cpu) == 128, "shared");
+_Static_assert(sizeof(struct vta_cpu) == 192, "shared");
 _Static_assert(sizeof(struct vta_name) == 36, "shared");
 
 #endif

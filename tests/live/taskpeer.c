@@ -67,8 +67,11 @@ static void take_stretch(struct seen *seen, uint32_t number, const struct vtg_st
     task->waited += s->waited;
     seen->stretches++;
     seen->ends[s->end]++;
-    if (s->tid && !task->named)
+    if (s->tid && !task->named) {
+        fprintf(stderr, "taskpeer: nobody said who %u is (cpu %u, %" PRIu64 " ticks, end %d)\n", s->tid, number,
+                s->to - s->from, (int)s->end);
         seen->nameless++;
+    }
 }
 
 static void take_stretches(struct seen *seen, const struct vtg_tasks *t, uint32_t len)
