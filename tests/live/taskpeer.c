@@ -6,8 +6,14 @@
  * another CPU before anything is opened.
  *   taskpeer SECONDS [CPU]     VTIME_TASKS chooses the source
  * Prints, to be judged by who runs it:
- *   source N bound TICKS  |  task ROLE told_ns kernel_ns waited_ns delay_ns mark
- *   cpu N overlaps gaps_ns covered_ns window_ns  |  total frames stretches lost nameless ends...
+ *   source N bound TICKS
+ *   task ROLE TOLD_NS LEAST_NS MOST_NS WAITED_NS DELAY_NS MARK    the kernel's run time of what was told:
+ *                                      two numbers where it was not asked at the very beginning
+ *   mark N TOLD_NS tasks NR
+ *   cpu N overlaps NR gaps NS covered NS window NS
+ *   total frames NR bytes NR stretches NR lost NR nameless NR bad NR
+ *   ends preempted NR slept NR exited NR goes-on NR
+ *   stolen NS                          from this machine, of all CPUs: the kernel's run time omits it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -155,7 +161,8 @@ struct role {
     uint32_t mark;
     pid_t pid;
     int go;
-    uint64_t base_run, base_delay; /* of the kernel's account, when opened */
+    uint64_t before_run, base_run; /* of the kernel's account, before and after opening */
+    uint64_t before_delay, base_delay;
 };
 
 static struct role roles[] = {
@@ -225,8 +232,9 @@ static void print_tasks(const struct seen *seen, double ns_per_tick)
         const struct peer_task *t = &seen->tasks[roles[i].pid % MAX_TIDS];
         uint64_t run = 0, delay = 0;
         schedstat(roles[i].pid, &run, &delay);
-        printf("task %s %.0f %" PRIu64 " %.0f %" PRIu64 " %u\n", roles[i].name, (double)t->run * ns_per_tick,
-               run - roles[i].base_run, (double)t->waited * ns_per_tick, delay - roles[i].base_delay, t->mark);
+        printf("task %s %.0f %" PRIu64 " %" PRIu64 " %.0f %" PRIu64 " %u\n", roles[i].name,
+               (double)t->run * ns_per_tick, run - roles[i].base_run, run - roles[i].before_run,
+               (double)t->waited * ns_per_tick, delay - roles[i].base_delay, t->mark);
     }
 }
 
@@ -258,6 +266,18 @@ static void print_cpus(const struct seen *seen, double ns_per_tick)
            seen->frames, seen->bytes, seen->stretches, seen->lost, seen->nameless, seen->bad);
     printf("ends preempted %" PRIu64 " slept %" PRIu64 " exited %" PRIu64 " goes-on %" PRIu64 "\n", seen->ends[0],
            seen->ends[1], seen->ends[2], seen->ends[3]);
+}
+
+/* /proc/stat's first line: steal, in ns. */
+static uint64_t stolen_ns(void)
+{
+    unsigned long long steal = 0;
+    FILE *f = fopen("/proc/stat", "r");
+    if (f && fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+        steal = 0;
+    if (f)
+        fclose(f);
+    return steal * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
 static void begin_roles(struct vta_tasks *tasks)
@@ -305,6 +325,9 @@ int main(int argc, char **argv)
     if (!alone && write(roles[0].go, "", 1) != 1)
         return 1;
     usleep(50000);
+    const uint64_t stolen = stolen_ns();
+    if (!alone)
+        schedstat(roles[0].pid, &roles[0].before_run, &roles[0].before_delay);
     if (vta_tasks_open(&tasks, &source, err, sizeof(err))) {
         fprintf(stderr, "taskpeer: %s\n", err);
         return 1;
@@ -325,6 +348,7 @@ int main(int argc, char **argv)
         print_marks(&seen, ns_per_tick);
     }
     print_cpus(&seen, ns_per_tick);
+    printf("stolen %" PRIu64 "\n", stolen_ns() - stolen);
     vta_tasks_close(tasks);
     while (wait(NULL) > 0)
         ;
