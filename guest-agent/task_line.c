@@ -8,15 +8,20 @@ void vta_line_begin(struct vta_line *l, uint64_t at)
     *l = (struct vta_line){ .since = at, .told_to = at, .knows_since = true };
 }
 
-void vta_line_resume(struct vta_line *l, uint64_t at, uint32_t tid, uint32_t missed)
+void vta_line_lose(struct vta_line *l, uint32_t missed)
 {
     l->lost += missed;
+    l->knows_who = l->knows_since = false;
+}
+
+void vta_line_resume(struct vta_line *l, uint64_t at, uint32_t tid, uint64_t waited)
+{
     l->tid = tid;
-    l->waited = 0;
+    l->waited = waited;
     l->knows_who = true;
-    if (at == 0 && missed == 0)
-        return; /* since before the first event */
-    l->knows_since = at != 0 && at >= l->told_to;
+    if (at == 0)
+        return; /* since the beginning, if that is known */
+    l->knows_since = at >= l->told_to;
     l->since = at;
 }
 
@@ -25,9 +30,7 @@ static bool stretch(const struct vta_line *l, uint64_t at, enum vtg_task_end end
 {
     if (!l->knows_who || !l->knows_since || at <= l->since)
         return false;
-    *ret = (struct vtg_stretch){
-        .from = l->since, .to = at, .waited = l->waited, .tid = l->tid, .end = end
-    };
+    *ret = (struct vtg_stretch){ .from = l->since, .to = at, .waited = l->waited, .tid = l->tid, .end = end };
     return true;
 }
 

@@ -25,9 +25,11 @@ struct vta_line {
 /** From `at` on every switch is told: who has the vCPU then shows at his first one. */
 void vta_line_begin(struct vta_line *l, uint64_t at);
 
-/** tid has had the vCPU since `at` (0: since before, or not known when), and `missed` switches before that
- * were not told. */
-void vta_line_resume(struct vta_line *l, uint64_t at, uint32_t tid, uint32_t missed);
+/** `missed` switches were not told: what had the vCPU since the last one is not known. */
+void vta_line_lose(struct vta_line *l, uint32_t missed);
+
+/** tid, having waited so long, has had the vCPU since `at`; 0: since before the first event, or the loss. */
+void vta_line_resume(struct vta_line *l, uint64_t at, uint32_t tid, uint64_t waited);
 
 /**
  * Who has the vCPU leaves it, and `next` comes.  True: *ret is the stretch that ended.

@@ -35,9 +35,9 @@ bool vta_proc_who(uint32_t tid, struct vta_who *ret)
     snprintf(path, sizeof(path), "/proc/%u/status", tid);
     if (vta_read_file(path, status, sizeof(status)) <= 0 || strncmp(status, "Name:\t", 6) != 0)
         return false;
-    *ret = (struct vta_who){
-        .tid = tid, .tgid = number_of(status, "\nTgid:"), .parent_tgid = number_of(status, "\nPPid:")
-    };
+    *ret = (struct vta_who){ .tid = tid,
+                             .tgid = number_of(status, "\nTgid:"),
+                             .parent_tgid = number_of(status, "\nPPid:") };
     for (size_t i = 0; i + 1 < sizeof(ret->comm) && status[6 + i] && status[6 + i] != '\n'; i++)
         ret->comm[i] = status[6 + i];
     return ret->tgid != 0;

@@ -2,19 +2,23 @@
 /*
  * Which task had which vCPU, from when to when, in ticks of the guest's TSC: what
  * `vtime-agent --tasks` tells.  Three sources, of which the best that is there is
- * taken; the environment variable VTIME_TASKS=bpf|perf|sampled asks for one.
+ * taken; the environment variable VTIME_TASKS=bpf|perf|sampled asks for one, and
+ * VTIME_TASKS_STAMPS=tsc|ns for one kind of stamps of the first.
  *
  * VTG_TASKS_BPF (root, kernel 5.17+ with BTF).  All tasks of all vCPUs, the idle task
- *   included; the wait before each stretch; why it ended.  A stamp is the TSC itself,
- *   read by the perf event msr/tsc/ within the tracepoint sched_switch: exact to the
- *   tick.  It is within the switch, a microsecond or less before the next task
- *   goes on; the same instant ends one stretch and begins the next.  Where there is no
- *   such event, stamps are CLOCK_MONOTONIC and are converted as those of
- *   VTG_TASKS_PERF are.
+ *   included; the wait before each stretch; why it ended.  A stamp is taken within
+ *   sched_switch, a microsecond or less before the next task goes on; the same instant
+ *   ends one stretch and begins the next.  Where the kernel's clock is the TSC, or
+ *   kvm-clock, which is made of it, stamps are CLOCK_MONOTONIC, converted between pairs
+ *   of TSC and clock that are read at each drain: off by some 30 ns, and vta_tasks_bound()
+ *   says how much at most.  Elsewhere they are the TSC itself, read by the perf event
+ *   msr/tsc/: exact to the tick, 0.1 us dearer.  A switch that no probe saw is a loss;
+ *   where the scheduler's own account tells when the task that is next seen to leave had
+ *   come, his stretch begins then, to some microseconds.
  * VTG_TASKS_PERF (perf_event_paranoid < 0 or root, kernel 4.3+).  All tasks of all
  *   vCPUs, from PERF_RECORD_SWITCH.  `waited` is known of tasks that were pre-empted
- *   only (4.17+ tells who was).  Stamps are CLOCK_MONOTONIC_RAW, converted between
- *   pairs of TSC and clock that are read at each drain: vta_tasks_bound() says how exactly.
+ *   only (4.17+ tells who was).  Stamps are CLOCK_MONOTONIC_RAW, converted
+ *   likewise; vta_tasks_bound().  CPUs that come online later are not told of.
  * VTG_TASKS_SAMPLED (anyone).  Only the tasks that vta_tasks_mark() chose: one
  *   stretch for each task and drain on the vCPU that it used last, as long as its run
  *   time grew (schedstat; else utime + stime, in ticks of user_hz) and laid before the

@@ -38,7 +38,8 @@ struct lost_record {
     uint64_t id, lost;
 };
 
-/* A task that was pre-empted waits since then; direct-mapped: one that is pushed out has waited "not known". */
+/* A task that was pre-empted waits since then; direct-mapped: one that is pushed out has waited "not known".
+ */
 struct wait {
     uint64_t since;
     uint32_t tid;
@@ -235,8 +236,8 @@ static void take_names(struct vta_whos *whos, const struct perf_event_header *he
 
 static void take_loss(struct vta_line *line, const struct lost_record *l)
 {
-    line->lost += (uint32_t)l->lost / 2; /* two records for each switch; the one cut off is counted later */
-    line->knows_who = line->knows_since = false;
+    vta_line_lose(line,
+                  (uint32_t)l->lost / 2); /* two records for each switch; the one cut off is counted later */
 }
 
 static void take_switches(struct reader *r, struct vta_out *out, uint32_t cpu,
@@ -315,8 +316,8 @@ static void perf_drain(void *state, struct vta_out *out)
     struct reader *r = state;
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++)
         if (r->cpus[cpu].page)
-            r->cpus[cpu].head = atomic_load_explicit((_Atomic uint64_t *)&r->cpus[cpu].page->data_head,
-                                                     memory_order_acquire);
+            r->cpus[cpu].head =
+                atomic_load_explicit((_Atomic uint64_t *)&r->cpus[cpu].page->data_head, memory_order_acquire);
     next_span(r);
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++)
         if (r->cpus[cpu].page)

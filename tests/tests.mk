@@ -50,7 +50,8 @@ WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf
 
 .PHONY: live
 live: all $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
-  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm
+  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm \
+  $(BUILD)/tests/live/taskpeer
 	tests/run-bats.sh live
 
 # LD_PRELOADed by tests

@@ -5,7 +5,7 @@
 set -eu
 
 build='gcc make clang llvm lld bpftool libbpf-dev libelf-dev zlib1g-dev libsqlite3-dev
-  libncurses-dev libcjson-dev libcap-ng-dev pkg-config'
+  libncurses-dev libcjson-dev libcap-ng-dev pkg-config musl-tools linux-libc-dev'
 # libperf: the distribution's, or built from the kernel's source (tools/libperf.sh)
 pkg-config --exists libperf 2>/dev/null || build="$build linux-source-6.1 xz-utils"
 run='gnuplot-nox'

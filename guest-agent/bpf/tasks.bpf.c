@@ -16,9 +16,9 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* ---- settings, fixed before loading ---- */
 
-const volatile __u32 ring_size = 512; /* switches for each CPU, a power of two */
+const volatile __u32 ring_size = 512;  /* switches for each CPU, a power of two */
 const volatile __u64 ticks_per_ns_q20; /* of stamps, << 20 */
-const volatile bool stamp_ns;         /* stamps are CLOCK_MONOTONIC, ns: there is no counter of the TSC */
+const volatile bool stamp_ns;          /* stamps are CLOCK_MONOTONIC, ns: there is no counter of the TSC */
 
 /* ---- shared with user space ---- */
 
@@ -206,6 +206,7 @@ static __always_inline void find_track(struct vta_cpu *c, struct task_struct *pr
 
     lose_track(c);
     c->since = at;
+    c->late_wait = wait_ends((__u32)prev->pid, at);
     if (at)
         c->repaired++;
 }
@@ -219,22 +220,32 @@ static __always_inline void note_arrival(struct vta_cpu *c, struct task_struct *
     c->pair_ns = prev->sched_info.last_arrival;
 }
 
+/* What is missing, and who has had the CPU since when. */
+static __always_inline bool resume(struct vta_cpu *c, __u32 cpu, __u32 tid)
+{
+    if (c->missed && !push(c, cpu, c->missed, VTA_NOBODY, VTA_RESUME, 0))
+        return false;
+    c->missed = 0;
+    return push(c, cpu, c->since, tid, VTA_RESUME, c->late_wait);
+}
+
 static __always_inline void tell_switch(struct vta_cpu *c, __u32 cpu, __u64 now, struct task_struct *prev,
                                         struct task_struct *next)
 {
-    __u64 end = leave(prev, now), waited = wait_ends((__u32)next->pid, now);
+    __u64 end, waited;
 
     if (c->task != (__u64)prev)
         find_track(c, prev, now);
     else
         note_arrival(c, prev);
-    if (!c->told && push(c, cpu, c->since, (__u32)prev->pid, VTA_RESUME, c->missed)) {
-        c->told = 1;
-        c->missed = 0;
-    }
+    end = leave(prev, now);
+    waited = wait_ends((__u32)next->pid, now);
+    if (!c->told)
+        c->told = resume(c, cpu, (__u32)prev->pid);
     if (!c->told || !push(c, cpu, now, (__u32)next->pid, end, waited)) {
         c->told = 0;
         c->missed++;
+        c->late_wait = waited;
     }
     c->since = now;
     c->task = (__u64)next;
@@ -362,8 +373,9 @@ int tell_stamp(void *ctx)
         return 0;
     if (!stamp_ns) {
         events_map = (__u64)&tsc_events;
-        bpf_probe_read_kernel(&entry, sizeof(entry),
-                              (void *)(events_map + bpf_core_field_offset(struct bpf_array, ptrs) + 8ull * cpu));
+        bpf_probe_read_kernel(
+            &entry, sizeof(entry),
+            (void *)(events_map + bpf_core_field_offset(struct bpf_array, ptrs) + 8ull * cpu));
         if (entry)
             bpf_probe_read_kernel(&event, sizeof(event),
                                   (void *)(entry + bpf_core_field_offset(struct bpf_event_entry, event)));

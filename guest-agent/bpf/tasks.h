@@ -12,8 +12,8 @@
  * runnable for `waited`.  Packed into 16 bytes: Linux has no more than 2^22 ids
  * (PID_MAX_LIMIT), and waits of 2^40 units and more are told as that less one.
  * end = VTA_RESUME: no switch; `tid` has had the CPU since `at` (0: since before the
- * programs were there, or from an unknown instant on), and `waited` switches before
- * that found no room.
+ * programs were there, or from an unknown instant on); with tid VTA_NOBODY: `at`
+ * switches are missing here.
  */
 struct vta_switch {
     unsigned long long at;
@@ -23,6 +23,7 @@ struct vta_switch {
 #define VTA_END_BITS   2
 #define VTA_MAX_WAITED ((1ull << 40) - 1)
 #define VTA_RESUME     3u /* else enum vtg_task_end */
+#define VTA_NOBODY     ((1u << VTA_TID_BITS) - 1)
 
 /*
  * One for each CPU.  The CPU alone writes what stands before tail, the reader what follows.
@@ -36,11 +37,12 @@ struct vta_cpu {
     unsigned long long tsc_at; /* address of the counter to stamp with; 0: there is none */
     unsigned long long probe;  /* the stamp that tell_stamp() read */
     unsigned long long told;   /* who runs now is known to the reader */
-    unsigned long long task; /* address of who runs now; 0: no event yet */
+    unsigned long long task;   /* address of who runs now; 0: no event yet */
     /* a switch-in by our clock and by the scheduler's, for the next repair; the CPU's, too */
     unsigned long long pair_at, pair_ns;
-    unsigned long long repaired; /* switches of which the scheduler's account told when they were */
-    unsigned long long pad[5];
+    unsigned long long repaired;  /* switches of which the scheduler's account told when they were */
+    unsigned long long late_wait; /* of who runs now, where his coming was not told */
+    unsigned long long pad[4];
     unsigned long long tail;
     unsigned long long pad2[7];
 };

@@ -74,8 +74,8 @@ static void take_stretch(struct seen *seen, uint32_t number, const struct vtg_st
     seen->stretches++;
     seen->ends[s->end]++;
     if (s->tid && !task->named) {
-        fprintf(stderr, "taskpeer: nobody said who %u is (cpu %u, %" PRIu64 " ticks, end %d)\n", s->tid, number,
-                s->to - s->from, (int)s->end);
+        fprintf(stderr, "taskpeer: nobody said who %u is (cpu %u, %" PRIu64 " ticks, end %d)\n", s->tid,
+                number, s->to - s->from, (int)s->end);
         seen->nameless++;
     }
 }
@@ -261,11 +261,11 @@ static void print_cpus(const struct seen *seen, double ns_per_tick)
                    (double)c->gaps * ns_per_tick, (double)c->sum * ns_per_tick,
                    (double)(c->last - c->first) * ns_per_tick);
     }
-    printf("total frames %" PRIu64 " bytes %" PRIu64 " stretches %" PRIu64 " lost %" PRIu64 " nameless %" PRIu64
-           " bad %" PRIu64 "\n",
+    printf("total frames %" PRIu64 " bytes %" PRIu64 " stretches %" PRIu64 " lost %" PRIu64
+           " nameless %" PRIu64 " bad %" PRIu64 "\n",
            seen->frames, seen->bytes, seen->stretches, seen->lost, seen->nameless, seen->bad);
-    printf("ends preempted %" PRIu64 " slept %" PRIu64 " exited %" PRIu64 " goes-on %" PRIu64 "\n", seen->ends[0],
-           seen->ends[1], seen->ends[2], seen->ends[3]);
+    printf("ends preempted %" PRIu64 " slept %" PRIu64 " exited %" PRIu64 " goes-on %" PRIu64 "\n",
+           seen->ends[0], seen->ends[1], seen->ends[2], seen->ends[3]);
 }
 
 /* /proc/stat's first line: steal, in ns. */

@@ -18,7 +18,8 @@
 
 static bool same(const struct vtg_stretch *a, const struct vtg_stretch *b)
 {
-    return a->from == b->from && a->to == b->to && a->waited == b->waited && a->tid == b->tid && a->end == b->end;
+    return a->from == b->from && a->to == b->to && a->waited == b->waited && a->tid == b->tid &&
+           a->end == b->end;
 }
 
 static void stretches_come_out_as_they_went_in(void **state)
@@ -28,7 +29,11 @@ static void stretches_come_out_as_they_went_in(void **state)
         { .from = 1000, .to = 1000, .waited = 0, .tid = 0, .end = VTG_TASK_SLEPT },
         { .from = 1000, .to = 4000, .waited = 127, .tid = UINT32_MAX, .end = VTG_TASK_PREEMPTED },
         { .from = 4128, .to = UINT64_MAX / 2, .waited = 128, .tid = 1, .end = VTG_TASK_EXITED },
-        { .from = UINT64_MAX / 2, .to = UINT64_MAX, .waited = UINT64_MAX, .tid = 4194303, .end = VTG_TASK_UNKNOWN },
+        { .from = UINT64_MAX / 2,
+          .to = UINT64_MAX,
+          .waited = UINT64_MAX,
+          .tid = 4194303,
+          .end = VTG_TASK_UNKNOWN },
     };
     struct vtg_tasks t = { .base_tsc = 7 };
     struct vtg_task_cursor c = vtg_task_begin(&t);
@@ -96,7 +101,8 @@ static void hostile_bytes_are_refused(void **state)
     (void)state;
     struct vtg_stretch out;
     struct vtg_task_cursor c;
-    /* a number cut off; one of more than 64 bits; a length beyond the end of time; an unknown end; a wild tid */
+    /* a number cut off; one of more than 64 bits; a length beyond the end of time; an unknown end; a wild tid
+     */
     const struct {
         uint64_t base;
         uint32_t bytes;
@@ -152,8 +158,8 @@ static struct vta_line line_at(uint64_t at)
     return l;
 }
 
-static void assert_stretch(const struct vtg_stretch *s, uint64_t from, uint64_t to, uint32_t tid, uint64_t waited,
-                           enum vtg_task_end end)
+static void assert_stretch(const struct vtg_stretch *s, uint64_t from, uint64_t to, uint32_t tid,
+                           uint64_t waited, enum vtg_task_end end)
 {
     const struct vtg_stretch want = { .from = from, .to = to, .waited = waited, .tid = tid, .end = end };
     assert_true(same(s, &want));
@@ -179,7 +185,8 @@ static void what_was_before_the_start_is_no_loss(void **state)
     struct vta_line l = line_at(1000);
     struct vtg_stretch s;
     vta_line_resume(&l, 0, 42, 0);
-    assert_false(vta_line_switch(&l, 900, VTG_TASK_SLEPT, 43, 0, &s)); /* a probe was there before it was said */
+    assert_false(
+        vta_line_switch(&l, 900, VTG_TASK_SLEPT, 43, 0, &s)); /* a probe was there before it was said */
     assert_true(vta_line_switch(&l, 1100, VTG_TASK_SLEPT, 44, 0, &s));
     assert_stretch(&s, 1000, 1100, 43, 0, VTG_TASK_SLEPT);
     assert_int_equal(l.lost, 0);
@@ -209,12 +216,15 @@ static void after_a_loss_only_what_is_known_is_told(void **state)
     struct vtg_stretch s;
     vta_line_resume(&l, 0, 1, 0);
     vta_line_switch(&l, 10, VTG_TASK_SLEPT, 2, 0, &s);
-    vta_line_resume(&l, 50, 9, 4); /* 2's end and three more; 9 came at 50 */
+    vta_line_lose(&l, 4); /* 2's end and three more; 9 came at 50 */
+    assert_false(vta_line_cut(&l, 49, &s));
+    vta_line_resume(&l, 50, 9, 11);
     assert_int_equal(l.lost, 4);
     assert_true(vta_line_switch(&l, 60, VTG_TASK_SLEPT, 3, 1, &s));
-    assert_stretch(&s, 50, 60, 9, 0, VTG_TASK_SLEPT);
+    assert_stretch(&s, 50, 60, 9, 11, VTG_TASK_SLEPT);
     l.lost = 0; /* the packer took it */
-    vta_line_resume(&l, 0, 8, 1);   /* who, but not since when */
+    vta_line_lose(&l, 1);
+    vta_line_resume(&l, 0, 8, 0); /* who, but not since when */
     assert_false(vta_line_cut(&l, 70, &s));
     assert_false(vta_line_switch(&l, 80, VTG_TASK_SLEPT, 4, 0, &s));
     assert_int_equal(l.lost, 2);
@@ -232,7 +242,8 @@ static void a_stamp_that_goes_back_makes_no_overlap(void **state)
     assert_false(vta_line_switch(&l, 90, VTG_TASK_SLEPT, 2, 0, &s));
     assert_true(vta_line_switch(&l, 120, VTG_TASK_SLEPT, 3, 0, &s));
     assert_stretch(&s, 100, 120, 2, 0, VTG_TASK_SLEPT);
-    vta_line_resume(&l, 110, 7, 1); /* cannot be: somebody else had it until 120 */
+    vta_line_lose(&l, 1);
+    vta_line_resume(&l, 110, 7, 0); /* cannot be: somebody else had it until 120 */
     assert_false(vta_line_switch(&l, 130, VTG_TASK_SLEPT, 8, 0, &s));
     assert_true(vta_line_switch(&l, 140, VTG_TASK_SLEPT, 9, 0, &s));
     assert_stretch(&s, 130, 140, 8, 0, VTG_TASK_SLEPT);
@@ -263,7 +274,8 @@ static void random_lives_are_told_truly(void **state)
                 continue;
             }
             if (missed) {
-                vta_line_resume(&l, since[i - 1], who[i - 1], missed);
+                vta_line_lose(&l, missed);
+                vta_line_resume(&l, since[i - 1], who[i - 1], 0);
                 told += missed; /* as lost */
                 missed = 0;
             }
