@@ -7,6 +7,8 @@
  *   tid, zigzag of the difference from the stretch before it (the first: from 0)
  *   waited: begin - when it became runnable
  *   enum vtg_task_end
+ * One that ends UNKNOWN may go on: in the next of its vCPU, if that has its tid, begins
+ * where it ends, and has waited 0.
  * Header-only, pure and freestanding: the agent packs, lib/wire unpacks.
  */
 #ifndef VT_TASK_PACK_H
