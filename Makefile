@@ -75,6 +75,7 @@ include collector/libperf.mk
 include lib/store/schema.mk
 include vmm-core/payload/payload.mk
 include guest-agent/agent.mk
+include guest-agent/tasks.mk
 include tests/tests.mk
 
 .PHONY: demo

@@ -322,7 +322,7 @@ static uint64_t ready_played(const struct replay *r, const struct step *s, enum 
     const size_t j =
         s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
 
-    if (s->wake == VTG_WAKE_NONE)
+    if (s->wake == VTG_WAKE_NONE || (before && s->ready <= end)) /* it did not sleep */
         return end_played;
     if (j != NONE && s->ready >= r->window.from.v && r->step[j].to + TAIL_SLACK_NS >= s->ready)
         return vt_max(end_played, played(r, &r->step[j], play, vt_min(s->ready, r->step[j].to)));

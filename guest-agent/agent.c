@@ -213,11 +213,9 @@ static void obey(struct vta_agent *a, int client, const struct vta_packet *p)
     case VTA_WATCH:
         vta_processes_watch(&a->processes, p->mark, a->local.clients[client].pid, p->pid);
         vta_processes_sample(&a->processes, p->mark, say_process, a);
-#if VTA_HAS_TASKS
         for (unsigned i = 0; a->tasks && i < a->processes.nr_members; i++)
             if (a->processes.members[i].mark == p->mark)
                 vta_tasks_mark(a->tasks, a->processes.members[i].pid, p->mark);
-#endif
         break;
     case VTA_UNWATCH:
         vta_processes_sample(&a->processes, p->mark, say_process, a);
@@ -261,46 +259,31 @@ static void check_finish(struct vta_agent *a)
 
 /* ---- tasks ---- */
 
-#if VTA_HAS_TASKS
 static void say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
 {
     say(context, type, payload, len);
 }
-#endif
 
 static void open_tasks(struct vta_agent *a)
 {
     if (!a->options->tasks)
         return;
-#if VTA_HAS_TASKS
     char err[256] = "";
     enum vtg_task_source source = VTG_TASKS_NONE;
     if (vta_tasks_open(&a->tasks, &source, err, sizeof(err)))
         fprintf(stderr, "vtime-agent: no intervals of tasks: %s\n", err);
     a->system.task_source = source;
-#else
-    fprintf(stderr, "vtime-agent: no intervals of tasks: this build has none\n");
-#endif
 }
 
 static void drain_tasks(struct vta_agent *a)
 {
-#if VTA_HAS_TASKS
     if (a->tasks)
         vta_tasks_drain(a->tasks, say_frame, a);
-#else
-    (void)a;
-#endif
 }
 
 static int tasks_fd(const struct vta_agent *a)
 {
-#if VTA_HAS_TASKS
     return a->tasks ? vta_tasks_fd(a->tasks) : -1;
-#else
-    (void)a;
-    return -1;
-#endif
 }
 
 /* ---- the loop ---- */
@@ -423,10 +406,8 @@ int vta_agent_run(struct vta_agent *a)
 
 void vta_agent_close(struct vta_agent *a)
 {
-#if VTA_HAS_TASKS
     if (a->tasks)
         vta_tasks_close(a->tasks);
-#endif
     vta_local_close(&a->local);
     vta_channel_close(&a->channel);
     if (a->ring.bytes)

@@ -17,13 +17,7 @@
 #include "guest-agent/ring.h"
 #include "guest-agent/watch.h"
 
-#if __has_include("guest-agent/tasks.h")
 #include "guest-agent/tasks.h"
-#define VTA_HAS_TASKS 1
-#else
-#define VTA_HAS_TASKS 0
-struct vta_tasks;
-#endif
 
 struct vta_options {
     struct vta_spec to;

@@ -17,7 +17,7 @@ deny() {
 deny 'sqlite3\.h' 'only lib/store speaks SQLite' '*.c' '*.h' ':!lib/store' ':!tests'
 deny '(n?curses|term)' 'only the screen speaks curses' '*.c' '*.h' ':!tui/screen*'
 deny '(perf|internal)/' 'only collector/counters.c speaks libperf' '*.c' '*.h' ':!collector/counters.c'
-deny '(bpf/|linux/bpf)' 'only the collector speaks libbpf' '*.c' '*.h' ':!collector' ':!tests'
+deny '(bpf/|linux/bpf)' 'only the collector speaks libbpf' '*.c' '*.h' ':!collector' ':!guest-agent/bpf' ':!tests'
 deny '(store/|cli/|base/|wire/|collector/|correlator/|tui/|reports/|vmm-core/)' \
   'include/ holds contracts and depends on nothing' include
 deny '(collector/|correlator/|tui/|reports/|vmm-core/|guest-agent/)' 'lib/ does not know programs' lib
@@ -30,5 +30,8 @@ done
 git grep -nE '#include' -- 'collector/bpf/*.bpf.c' |
   grep -vE '"((kernel|machine)\.h|vt/(ledger|state)\.h)"|<bpf/bpf_(helpers|tracing|core_read)\.h>' &&
   complain 'BPF code sees the wire header, libbpf and its one kernel header'
+git grep -nE '#include' -- 'guest-agent/bpf/*.bpf.c' |
+  grep -vE '"(kernel|tasks)\.h"|<bpf/bpf_(helpers|tracing|core_read)\.h>' &&
+  complain 'BPF code of the agent sees what it shares with it, libbpf and its one kernel header'
 [ $bad -eq 0 ] && echo 'layers: ok'
 exit $bad

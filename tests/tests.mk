@@ -50,7 +50,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_LIB) | $(BUILD)/.deps
 WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf.c))
 
 # what live tests run
-LIVE_BIN := schedule oddvmm witness slowdisk.so manager stall storm agentsim agentpeer
+LIVE_BIN := schedule oddvmm witness slowdisk.so manager stall storm agentsim agentpeer taskpeer
 .PHONY: live
 live: all guests $(LIVE_BIN:%=$(BUILD)/tests/live/%) $(WITNESSES)
 	tests/run-bats.sh live
@@ -65,7 +65,7 @@ $(BUILD)/tests/live/%.bpf.o: tests/live/%.bpf.c collector/bpf/kernel.h | $(BUILD
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -D__TARGET_ARCH_x86 -I. -c -o $@ $<
 
 .PHONY: testbed
-testbed: all guests $(BUILD)/tests/live/oddvmm
+testbed: all guests $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/taskpeer
 	tests/run-bats.sh testbed
 
 # One after the other: live and testbed measure.
