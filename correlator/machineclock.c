@@ -25,9 +25,9 @@ const char *const vt_clock_method_names[VT_NR_CLOCK_METHODS] = {
 const struct vtg_system *vt_machine_system_at(const struct vt_machine *m, host_ns at)
 {
     const struct vtg_system *found = NULL;
-    for (size_t i = 0; i < m->agent.nr_systems; i++)
-        if (!found || m->agent.systems[i].host.v <= at.v)
-            found = &m->agent.systems[i].system;
+    for (size_t i = 0; i < m->said.nr_systems; i++)
+        if (!found || m->said.systems[i].host.v <= at.v)
+            found = &m->said.systems[i].system;
     return found;
 }
 
@@ -211,7 +211,7 @@ int vt_machine_clock_to_ns(const struct vt_machine_clock *k, uint32_t cpu, guest
 bool vt_clock_method_is_bounded(const struct vt_machine_clock *k, enum vt_clock_method method)
 {
     if (method == VT_CLOCK_PVCLOCK)
-        return k->m->agent.nr_exchanges > 0;
+        return k->m->said.nr_exchanges > 0;
     return method < VT_CLOCK_ARRIVALS;
 }
 
@@ -241,7 +241,7 @@ static bool comes_early(const struct vt_machine_clock *k, enum vt_clock_method m
 
 static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_method method)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     uint64_t n = 0;
     for (size_t i = 0; i < log->nr_exchanges; i++)
         n += contradicts(k, method, &log->exchanges[i]);
@@ -252,7 +252,7 @@ static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_me
 
 static void try_kvm(struct vt_machine_clock *k)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     if (!life_of(k, 0, (host_ns){ UINT64_MAX })) {
         k->reason[VT_CLOCK_KVM] =
             k->m->row.kind == VT_VM_KVM ? "KVM's TSC offset was not read" : "it is not a guest of KVM";
@@ -268,7 +268,7 @@ static void try_kvm(struct vt_machine_clock *k)
 
 static void try_identity(struct vt_machine_clock *k)
 {
-    if (k->m->agent.nr_exchanges < ENOUGH_EXCHANGES) {
+    if (k->m->said.nr_exchanges < ENOUGH_EXCHANGES) {
         k->reason[VT_CLOCK_IDENTITY] = "too few exchanges to show it";
         return;
     }
@@ -349,7 +349,7 @@ static const struct vt_life *most_epochs(const struct vt_machine_clock *k)
     return found;
 }
 
-host_ns vt_machine_heard(const struct vt_agent_log *log, const struct vt_system_row *s)
+host_ns vt_machine_heard(const struct vt_view_log *log, const struct vt_system_row *s)
 {
     for (size_t i = 0; i < log->nr_exchanges; i++)
         if (log->exchanges[i].session == s->system.session)
@@ -359,7 +359,7 @@ host_ns vt_machine_heard(const struct vt_agent_log *log, const struct vt_system_
 
 static int find_breaks(const struct vt_machine_clock *k, struct points *p)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     const struct vt_life *life = most_epochs(k);
     const size_t epochs = life ? life->nr_epochs : 0;
     p->breaks = calloc(log->nr_systems + epochs + 1, sizeof(*p->breaks));
@@ -379,7 +379,7 @@ static int find_breaks(const struct vt_machine_clock *k, struct points *p)
 
 static int find_points(const struct vt_machine_clock *k, struct points *p)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     const struct vt_machine *m = k->m;
     p->low = calloc(log->nr_exchanges + 1, sizeof(*p->low));
     p->high = calloc(log->nr_exchanges + 1, sizeof(*p->high));
@@ -465,7 +465,7 @@ static int build_tsc_maps(struct vt_machine_clock *k, struct points *p)
 /* The same with the guest's kvmclock in place of its TSC, and the host's clock in place of its TSC. */
 static int build_pvclock(struct vt_machine_clock *k)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     struct points p = { 0 };
     bool any = false;
     for (size_t i = 0; i < k->m->nr_samples && !any; i++)
@@ -520,7 +520,7 @@ static int by_value(const void *a, const void *b)
 /* How long after the latest possible instant records come: the median. */
 static int measure_delay(struct vt_machine_clock *k, enum vt_clock_method method)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     const struct vt_machine *m = k->m;
     uint64_t *late = calloc(log->nr_arrivals + m->nr_samples + 1, sizeof(*late)), bound;
     size_t n = 0;
@@ -571,7 +571,7 @@ int vt_machine_clock_init(struct vt_machine_clock *k, const struct vt_correlator
     for (size_t i = 0; i < VT_NR_CLOCK_METHODS; i++)
         k->reason[i] = "";
     k->refused = map->refused;
-    if (k->refused || vt_agent_log_is_empty(&m->agent))
+    if (k->refused || vt_view_log_is_empty(&m->said))
         return 0;
     int r = build_maps(k);
     if (r)

@@ -204,7 +204,7 @@ static void put_epochs(const struct report_view *v, const struct vt_agent_clocks
         row_epoch(v, t, &k->epochs[i]);
     fputs("\n    its TSC: between epochs nothing is interpolated\n", out);
     if (skip)
-        fprintf(out, "    (the last %u of %zu)\n", MAX_EPOCHS, k->nr_epochs);
+        fprintf(out, "    (the last %d of %zu)\n", MAX_EPOCHS, k->nr_epochs);
     table_print(t, 2, "    ", out);
     table_free(t);
 }

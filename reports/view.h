@@ -128,6 +128,19 @@ void report_text_joint(const struct report_view *v, FILE *out);
 /** Where vCPUs changed their CPU, or a sibling hardware thread was there to be busy. */
 void report_text_hops(const struct report_view *v, FILE *out);
 
+/* ---- addresses.c ---- */
+
+/** The busiest addresses of each VM, where they were counted. */
+void report_text_addresses(const struct report_view *v, FILE *out);
+
+/* ---- counters.c ---- */
+
+struct wrap;
+/** A table, where anything was counted. */
+void report_text_counters(const struct report_view *v, FILE *out);
+/** What was to be counted and is not there, with the kernel's reason. */
+void report_text_absent_counters(const struct report_view *v, struct wrap *w);
+
 /* ---- clocks.c, clocks_json.c: guests with an agent ---- */
 
 extern const char *const report_clock_methods[VT_NR_CLOCK_METHODS];
@@ -144,19 +157,6 @@ struct cJSON;
 /** Adds a row to the guest's "clocks". False: out of memory. */
 bool report_json_agent_clocks(struct cJSON *list, const struct vt_agent_clocks *k,
                               const struct report_view *v);
-
-/* ---- addresses.c ---- */
-
-/** The busiest addresses of each VM, where they were counted. */
-void report_text_addresses(const struct report_view *v, FILE *out);
-
-/* ---- counters.c ---- */
-
-struct wrap;
-/** A table, where anything was counted. */
-void report_text_counters(const struct report_view *v, FILE *out);
-/** What was to be counted and is not there, with the kernel's reason. */
-void report_text_absent_counters(const struct report_view *v, struct wrap *w);
 
 /* ---- failif.c ---- */
 

@@ -244,65 +244,7 @@ static int add_cpu(struct vt_correlator *c, struct line *l)
     return vt_correlator_cpu(c, &row);
 }
 
-static struct vtg_clocks clocks_of(struct line *l)
-{
-    static const struct {
-        const char *key;
-        uint32_t bit;
-        size_t at;
-    } fields[] = {
-        { "tsc", VTG_HAVE_TSC, offsetof(struct vtg_clocks, tsc_before) },
-        { "kvmclock", VTG_HAVE_KVMCLOCK, offsetof(struct vtg_clocks, kvmclock_ns) },
-        { "steal", VTG_HAVE_STEAL, offsetof(struct vtg_clocks, steal_ns) },
-        { "ticks", VTG_HAVE_TICKS, offsetof(struct vtg_clocks, ticks) },
-        { "charged", VTG_HAVE_CHARGED, offsetof(struct vtg_clocks, charged_ns) },
-        { "monotonic", VTG_HAVE_MONOTONIC, offsetof(struct vtg_clocks, monotonic_ns) },
-        { "cputime", VTG_HAVE_CPUTIME, offsetof(struct vtg_clocks, cputime_ns) },
-        { "tick", 0, offsetof(struct vtg_clocks, tick_ns) },
-        { "work", 0, offsetof(struct vtg_clocks, work_done) },
-    };
-    struct vtg_clocks k = { .vcpu = (uint32_t)number(l, "vcpu") };
-    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
-        const char *s = text(l, fields[i].key);
-        uint64_t v = s ? parse(l, s) : 0;
-        if (s)
-            k.have |= fields[i].bit;
-        memcpy((char *)&k + fields[i].at, &v, sizeof(v));
-    }
-    k.tsc_after = k.tsc_before;
-    k.pv_mul = (uint32_t)number(l, "pv_mul");
-    k.pv_shift = text(l, "pv_shift") ? atoi(text(l, "pv_shift")) : 0;
-    return k;
-}
-
-static int add_record(struct vt_correlator *c, struct line *l)
-{
-    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
-    r.host_tsc.v = text(l, "relay") ? number(l, "relay") : 0;
-    if (strcmp(l->verb, "hello") == 0) {
-        r.type = VTG_HELLO;
-        r.hello.kind = text(l, "bare") ? VTG_KIND_BARE : VTG_KIND_PAYLOAD;
-    } else if (strcmp(l->verb, "clocks") == 0) {
-        r.type = VTG_CLOCKS;
-        r.clocks = clocks_of(l);
-    } else if (strcmp(l->verb, "gaps") == 0) {
-        r.type = VTG_GAPS;
-        r.gaps = (struct vtg_gaps){ .vcpu = (uint32_t)number(l, "vcpu"), .count = number(l, "count") };
-        r.gaps.sum = number(l, "sum");
-        r.gaps.threshold = number(l, "threshold");
-    } else {
-        const char *name = text(l, "name");
-        r.type = VTG_MARK;
-        r.mark.clocks = clocks_of(l);
-        r.mark.kind = strcmp(l->verb, "begin") == 0 ? VTG_MARK_BEGIN : VTG_MARK_END;
-        r.mark.id = (uint32_t)number(l, "id");
-        if (name)
-            memcpy(r.mark.name, name, strnlen(name, VTG_NAME_LEN));
-    }
-    return vt_correlator_guest_record(c, &r);
-}
-
-/* ---- an agent in the guest's system ---- */
+/* An agent in the guest's system: its clocks and its channel. */
 
 static int add_exchange(struct vt_correlator *c, struct line *l)
 {
@@ -372,6 +314,64 @@ static int add_channel(struct vt_correlator *c, struct line *l)
     e.kind = (enum vt_channel_event_kind)number(l, "kind");
     e.count = number(l, "count");
     return vt_correlator_channel_event(c, &e);
+}
+
+static struct vtg_clocks clocks_of(struct line *l)
+{
+    static const struct {
+        const char *key;
+        uint32_t bit;
+        size_t at;
+    } fields[] = {
+        { "tsc", VTG_HAVE_TSC, offsetof(struct vtg_clocks, tsc_before) },
+        { "kvmclock", VTG_HAVE_KVMCLOCK, offsetof(struct vtg_clocks, kvmclock_ns) },
+        { "steal", VTG_HAVE_STEAL, offsetof(struct vtg_clocks, steal_ns) },
+        { "ticks", VTG_HAVE_TICKS, offsetof(struct vtg_clocks, ticks) },
+        { "charged", VTG_HAVE_CHARGED, offsetof(struct vtg_clocks, charged_ns) },
+        { "monotonic", VTG_HAVE_MONOTONIC, offsetof(struct vtg_clocks, monotonic_ns) },
+        { "cputime", VTG_HAVE_CPUTIME, offsetof(struct vtg_clocks, cputime_ns) },
+        { "tick", 0, offsetof(struct vtg_clocks, tick_ns) },
+        { "work", 0, offsetof(struct vtg_clocks, work_done) },
+    };
+    struct vtg_clocks k = { .vcpu = (uint32_t)number(l, "vcpu") };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+        const char *s = text(l, fields[i].key);
+        uint64_t v = s ? parse(l, s) : 0;
+        if (s)
+            k.have |= fields[i].bit;
+        memcpy((char *)&k + fields[i].at, &v, sizeof(v));
+    }
+    k.tsc_after = k.tsc_before;
+    k.pv_mul = (uint32_t)number(l, "pv_mul");
+    k.pv_shift = text(l, "pv_shift") ? atoi(text(l, "pv_shift")) : 0;
+    return k;
+}
+
+static int add_record(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.host_tsc.v = text(l, "relay") ? number(l, "relay") : 0;
+    if (strcmp(l->verb, "hello") == 0) {
+        r.type = VTG_HELLO;
+        r.hello.kind = text(l, "bare") ? VTG_KIND_BARE : VTG_KIND_PAYLOAD;
+    } else if (strcmp(l->verb, "clocks") == 0) {
+        r.type = VTG_CLOCKS;
+        r.clocks = clocks_of(l);
+    } else if (strcmp(l->verb, "gaps") == 0) {
+        r.type = VTG_GAPS;
+        r.gaps = (struct vtg_gaps){ .vcpu = (uint32_t)number(l, "vcpu"), .count = number(l, "count") };
+        r.gaps.sum = number(l, "sum");
+        r.gaps.threshold = number(l, "threshold");
+    } else {
+        const char *name = text(l, "name");
+        r.type = VTG_MARK;
+        r.mark.clocks = clocks_of(l);
+        r.mark.kind = strcmp(l->verb, "begin") == 0 ? VTG_MARK_BEGIN : VTG_MARK_END;
+        r.mark.id = (uint32_t)number(l, "id");
+        if (name)
+            memcpy(r.mark.name, name, strnlen(name, VTG_NAME_LEN));
+    }
+    return vt_correlator_guest_record(c, &r);
 }
 
 /* ---- what must be shown ---- */
@@ -684,17 +684,17 @@ static const struct {
     { "occupancy", add_occupancy },
     { "move", add_move },
     { "cpu", add_cpu },
-    { "hello", add_record },
-    { "clocks", add_record },
-    { "gaps", add_record },
-    { "begin", add_record },
-    { "end", add_record },
     { "exchange", add_exchange },
     { "system", add_system },
     { "view", add_view },
     { "stat", add_stat },
     { "event", add_event },
     { "channel", add_channel },
+    { "hello", add_record },
+    { "clocks", add_record },
+    { "gaps", add_record },
+    { "begin", add_record },
+    { "end", add_record },
 };
 
 static struct vt_snapshot *new_window(struct vt_correlator *c, struct line *l, struct vt_snapshot *old)
