@@ -217,17 +217,29 @@ bool vt_clock_method_is_bounded(const struct vt_machine_clock *k, enum vt_clock_
 
 /* ---- against causality ---- */
 
+/* The host's own map reaches so far: what is older than its first reading can't be judged. */
+static bool judgeable(const struct vt_machine_clock *k, host_ns at)
+{
+    host_tsc tsc;
+    uint64_t bound;
+    return vt_clockmap_to_tsc(k->map, at, &tsc, &bound) == 0;
+}
+
 /* An exchange whose readings can't have been made between question and answer. */
 static bool contradicts(const struct vt_machine_clock *k, enum vt_clock_method method,
                         const struct vt_exchange *e)
 {
     host_ns in, out;
     uint64_t a, b;
+    if (!judgeable(k, e->sent) || !judgeable(k, e->received))
+        return false;
     if (to_ns[method](k, 0, e->tsc_received, e->received, &in, &a) ||
         to_ns[method](k, 0, e->tsc_sent, e->received, &out, &b))
         return true;
     return (in.v < e->sent.v && e->sent.v - in.v > a) || (out.v > e->received.v && out.v - e->received.v > b);
 }
+
+#define FUTURE VT_NSEC_PER_SEC /* how far a reading is looked for */
 
 /* A record that came before it was written. */
 static bool comes_early(const struct vt_machine_clock *k, enum vt_clock_method method,
@@ -235,8 +247,12 @@ static bool comes_early(const struct vt_machine_clock *k, enum vt_clock_method m
 {
     host_ns at;
     uint64_t bound;
-    return to_ns[method](k, 0, x->tsc, x->host, &at, &bound) ||
-           (at.v > x->host.v && at.v - x->host.v > bound);
+    const host_ns later = { x->host.v + FUTURE };
+    /* one that can't be placed was kept since before the recording, or lies in the future */
+    if (!judgeable(k, x->host) || to_ns[method](k, 0, x->tsc, x->host, &at, &bound) == 0 ||
+        to_ns[method](k, 0, x->tsc, later, &at, &bound))
+        return false;
+    return at.v > x->host.v && at.v - x->host.v > bound;
 }
 
 static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_method method)

@@ -898,6 +898,73 @@ static void a_flood_of_records_is_thinned(void **state)
     vt_correlator_free(c);
 }
 
+/* An agent that says far more than is kept, and answers; what is old is forgotten. */
+static void a_flood_of_an_agents_words_is_thinned_and_forgotten(void **state)
+{
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_host host = { .begin = { 1 }, .end = { 400 * VT_NSEC_PER_SEC }, .tsc_stable = true };
+    struct vt_vm vm = { .id = 1, .name = "a", .kind = VT_VM_TCG };
+    const uint64_t tick = VT_NSEC_PER_SEC / 500;
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    for (uint64_t s = 0; s <= 400; s += 10) {
+        struct vt_clock_pair p = { { 1 + s * VT_NSEC_PER_SEC }, { 1 + 2 * s * VT_NSEC_PER_SEC }, 10 };
+        assert_int_equal(vt_correlator_clock_pair(c, &p), 0);
+    }
+    for (uint64_t i = 1; i <= 200000; i++) {
+        const uint64_t at = 1000000 + i * tick;
+        struct vt_guest_record r = { .vm = 1, .host = { at + 50000 }, .type = VTG_VIEW };
+        struct vt_exchange e = { .vm = 1, .session = 1, .sent = { at }, .received = { at + 100000 } };
+        struct vt_channel_event ev = { .vm = 1, .at = { at }, .kind = VT_CHANNEL_REPLAYED, .count = 1 };
+        if (i % 2 == 0) /* queued: these are the ones to go */
+            e.received.v += 1500000;
+        e.sent_tsc.v = 2 * e.sent.v;
+        e.received_tsc.v = 2 * e.received.v;
+        e.tsc_received.v = e.tsc_sent.v = 2 * (at + 50000);
+        for (unsigned int k = 0; k <= VTG_NR_OS_CLOCKS; k++)
+            r.view.tsc[k] = 2 * at;
+        r.view.have = 1u << VTG_OS_MONOTONIC;
+        r.view.ns[VTG_OS_MONOTONIC] = at;
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        r.type = VTG_EVENT;
+        r.event = (struct vtg_event){ .tsc = 2 * at, .kind = VTG_EVENT_NTP };
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        r.type = VTG_CPUS;
+        r.cpus = (struct vtg_cpus){ .tsc_after = 2 * at, .nr = UINT32_MAX };
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        r.type = VTG_SYSTEM;
+        r.system = (struct vtg_system){ .session = i };
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        assert_int_equal(vt_correlator_exchange(c, &e), 0);
+        assert_int_equal(vt_correlator_channel_event(c, &ev), 0);
+    }
+    const struct vt_view_log *log = &c->machines[0].said;
+    assert_in_range(log->nr_exchanges, 10000, 32768);
+    assert_in_range(log->nr_views, 5000, 16384);
+    assert_in_range(log->nr_arrivals, 20000, 65536);
+    assert_in_range(log->nr_cpus, 5000, 16384);
+    assert_in_range(log->nr_events, 2000, 4096);
+    assert_in_range(log->nr_channel, 2000, 4096);
+    assert_in_range(log->nr_systems, 100, 256);
+    struct vt_snapshot *s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    const struct vt_agent_clocks *k = s->guests[0].agent_clocks;
+    assert_non_null(k);
+    assert_int_equal(k->method, VT_CLOCK_IDENTITY); /* its TSC is the host's, each exchange agrees */
+    assert_int_equal(k->os[VTG_OS_MONOTONIC].steps, 0);
+    assert_true(k->nr_events <= VT_MAX_CLOCK_EVENTS);
+    vt_snapshot_free(s);
+    vt_correlator_forget(c, (host_ns){ 390 * VT_NSEC_PER_SEC });
+    assert_true(log->nr_views <= 5000 && log->nr_views > 0 && log->views[0].host.v >= 390 * VT_NSEC_PER_SEC);
+    assert_true(log->exchanges[0].sent.v >= 330 * VT_NSEC_PER_SEC); /* a map's reach before */
+    s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    assert_int_equal(s->guests[0].agent_clocks->method, VT_CLOCK_IDENTITY);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
 /* A whole life in one slice. */
 static void live_once(struct vt_correlator *c, int64_t id, uint64_t from, uint64_t to)
 {
@@ -1097,6 +1164,7 @@ int main(void)
         cmocka_unit_test(forgetting_changes_nothing_after_the_limit),
         cmocka_unit_test(a_long_window_is_swept_in_parts_without_a_seam),
         cmocka_unit_test(a_flood_of_records_is_thinned),
+        cmocka_unit_test(a_flood_of_an_agents_words_is_thinned_and_forgotten),
         cmocka_unit_test(the_dead_are_forgotten_and_the_living_are_not),
         cmocka_unit_test(addresses_grow_within_the_window_and_none_is_dropped),
         cmocka_unit_test(what_is_forgotten_changes_no_later_count),
