@@ -393,6 +393,37 @@ static int find_breaks(const struct vt_machine_clock *k, struct points *p)
     return 0;
 }
 
+/* An exchange, so that both its bounds move together. */
+struct pair {
+    struct vt_fix low, high;
+};
+
+static int by_question(const void *a, const void *b)
+{
+    const struct pair *x = a, *y = b;
+    return (x->low.y > y->low.y) - (x->low.y < y->low.y);
+}
+
+/* Answers may come in another order than questions were asked. */
+static int find_exchanges(const struct vt_view_log *log, struct points *p)
+{
+    struct pair *pairs = calloc(log->nr_exchanges + 1, sizeof(*pairs));
+    if (!pairs)
+        return -ENOMEM;
+    for (size_t i = 0; i < log->nr_exchanges; i++) {
+        const struct vt_exchange *e = &log->exchanges[i];
+        pairs[i] =
+            (struct pair){ { e->tsc_received.v, e->sent_tsc.v }, { e->tsc_sent.v, e->received_tsc.v } };
+    }
+    qsort(pairs, log->nr_exchanges, sizeof(*pairs), by_question);
+    for (size_t i = 0; i < log->nr_exchanges; i++, p->n++) {
+        p->low[p->n] = pairs[i].low;
+        p->high[p->n] = pairs[i].high;
+    }
+    free(pairs);
+    return 0;
+}
+
 static int find_points(const struct vt_machine_clock *k, struct points *p)
 {
     const struct vt_view_log *log = &k->m->said;
@@ -402,11 +433,8 @@ static int find_points(const struct vt_machine_clock *k, struct points *p)
     p->extra = calloc(log->nr_arrivals + m->nr_samples + 1, sizeof(*p->extra));
     if (!p->low || !p->high || !p->extra)
         return -ENOMEM;
-    for (size_t i = 0; i < log->nr_exchanges; i++, p->n++) {
-        const struct vt_exchange *e = &log->exchanges[i];
-        p->low[p->n] = (struct vt_fix){ e->tsc_received.v, e->sent_tsc.v };
-        p->high[p->n] = (struct vt_fix){ e->tsc_sent.v, e->received_tsc.v };
-    }
+    if (find_exchanges(log, p))
+        return -ENOMEM;
     for (size_t i = 0; i < log->nr_arrivals; i++)
         if (arrival_tsc(k, log->arrivals[i].host, log->arrivals[i].host_tsc, &p->extra[p->n_extra].y))
             p->extra[p->n_extra++].x = log->arrivals[i].tsc.v;
