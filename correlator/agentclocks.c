@@ -261,6 +261,9 @@ static int kvm_epochs(struct pass *p)
         }
         if (i + 1 < life->nr_epochs)
             to.window.to = life->epochs[i + 1].at;
+        for (size_t j = 0; j < p->log->nr_exchanges; j++)
+            to.exchanges += p->log->exchanges[j].sent.v >= to.window.from.v &&
+                            p->log->exchanges[j].received.v <= to.window.to.v;
         int error = add_epoch(p, &to);
         if (error)
             return error;
@@ -669,11 +672,12 @@ static int make_intervals(struct pass *p)
     struct vt_agent_clocks *r = p->ret;
     const uint64_t length = p->window.to.v - p->window.from.v;
     p->width = vt_max(length / VT_MAX_CLOCK_INTERVALS + 1, VT_NSEC_PER_SEC);
-    r->nr_intervals = (size_t)(length / p->width + (length % p->width != 0));
+    r->nr_intervals = (size_t)vt_max(length / p->width, 1); /* the last one is longer */
     r->intervals = calloc(r->nr_intervals + 1, sizeof(*r->intervals));
     for (size_t i = 0; r->intervals && i < r->nr_intervals; i++) {
         r->intervals[i].window.from.v = p->window.from.v + i * p->width;
-        r->intervals[i].window.to.v = vt_min(r->intervals[i].window.from.v + p->width, p->window.to.v);
+        r->intervals[i].window.to.v =
+            i + 1 < r->nr_intervals ? r->intervals[i].window.from.v + p->width : p->window.to.v;
     }
     return r->intervals ? 0 : -ENOMEM;
 }
