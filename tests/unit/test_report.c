@@ -308,6 +308,26 @@ static void hostile_names_stay_words(void **state)
     free(text);
 }
 
+static void a_hostile_name_does_not_command_gnuplot(void **state)
+{
+    struct made *m = *state;
+    char directory[] = "/tmp/vtime-test-XXXXXX", path[64];
+    struct vt_err err;
+    strcpy(m->guest[0].vm.name, "\"\nEOD\nsystem(\"touch owned\")\n`touch owned`@x$(touch owned)");
+    assert_non_null(mkdtemp(directory));
+    assert_int_equal(chdir(directory), 0);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "chart.%s", i ? "svg" : "png");
+        if (report_chart(&m->view, path, &err) < 0)
+            fail_msg("%s", err.text);
+        assert_int_equal(access(path, R_OK), 0);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(access("owned", F_OK), -1);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(rmdir(directory), 0); /* nothing else was left there */
+}
+
 /* A guest with an agent, stepped and with words that are no words. */
 struct spoken {
     struct vt_agent_clocks clocks;
@@ -421,26 +441,6 @@ static void clocks_of_a_system_are_a_row_of_its_clocks_in_json(void **state)
     assert_true(cJSON_IsNull(at(root, "guests.0.clocks.1.residual")));
     assert_null(at(root, "guests.1.clocks.1"));
     cJSON_Delete(root);
-}
-
-static void a_hostile_name_does_not_command_gnuplot(void **state)
-{
-    struct made *m = *state;
-    char directory[] = "/tmp/vtime-test-XXXXXX", path[64];
-    struct vt_err err;
-    strcpy(m->guest[0].vm.name, "\"\nEOD\nsystem(\"touch owned\")\n`touch owned`@x$(touch owned)");
-    assert_non_null(mkdtemp(directory));
-    assert_int_equal(chdir(directory), 0);
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof(path), "chart.%s", i ? "svg" : "png");
-        if (report_chart(&m->view, path, &err) < 0)
-            fail_msg("%s", err.text);
-        assert_int_equal(access(path, R_OK), 0);
-        assert_int_equal(unlink(path), 0);
-    }
-    assert_int_equal(access("owned", F_OK), -1);
-    assert_int_equal(chdir("/"), 0);
-    assert_int_equal(rmdir(directory), 0); /* nothing else was left there */
 }
 
 static void a_chart_that_cannot_be_made_says_why(void **state)
@@ -817,9 +817,9 @@ int main(void)
         T(json_keeps_all_digits_of_an_integer),
         T(json_dilation_is_taken_from_mark_to_mark),
         T(hostile_names_stay_words),
+        T(a_hostile_name_does_not_command_gnuplot),
         T(clocks_of_a_system_are_told_and_hostile_words_stay_words),
         T(clocks_of_a_system_are_a_row_of_its_clocks_in_json),
-        T(a_hostile_name_does_not_command_gnuplot),
         T(a_chart_that_cannot_be_made_says_why),
         T(the_chart_draws_the_ledger),
         T(text_fits_and_shows_belief_beside_truth),
