@@ -14,7 +14,7 @@
 
 struct pass {
     const struct vt_machine_clock *k;
-    const struct vt_agent_log *log;
+    const struct vt_view_log *log;
     struct vt_window window;
     struct vt_agent_clocks *ret;
     size_t room_events, room_epochs;
@@ -261,6 +261,9 @@ static int kvm_epochs(struct pass *p)
         }
         if (i + 1 < life->nr_epochs)
             to.window.to = life->epochs[i + 1].at;
+        for (size_t j = 0; j < p->log->nr_exchanges; j++)
+            to.exchanges += p->log->exchanges[j].sent.v >= to.window.from.v &&
+                            p->log->exchanges[j].received.v <= to.window.to.v;
         int error = add_epoch(p, &to);
         if (error)
             return error;
@@ -294,7 +297,7 @@ struct probe {
 /* Readings in the window: views, else exchanges, else samples; thinned to MAX_PROBES. */
 static size_t find_probes(const struct pass *p, struct probe *to)
 {
-    const struct vt_agent_log *log = p->log;
+    const struct vt_view_log *log = p->log;
     const struct vt_machine *m = p->k->m;
     const size_t total = log->nr_views       ? log->nr_views
                          : log->nr_exchanges ? log->nr_exchanges
@@ -532,7 +535,7 @@ static int follow_clock(struct pass *p, struct follow *f, unsigned int clock, co
 }
 
 /* How often the guest has booted anew until then, as far as its agents said. */
-static uint64_t boots_until(const struct vt_agent_log *log, host_ns at, size_t *cursor, uint64_t *boots)
+static uint64_t boots_until(const struct vt_view_log *log, host_ns at, size_t *cursor, uint64_t *boots)
 {
     while (*cursor < log->nr_systems && (log->systems[*cursor].host.v <= at.v ||
                                          vt_machine_heard(log, &log->systems[*cursor]).v <= at.v)) {
@@ -646,7 +649,7 @@ static void fill_sessions(struct pass *p)
 
 static int fill_exchanges(struct pass *p)
 {
-    const struct vt_agent_log *log = p->log;
+    const struct vt_view_log *log = p->log;
     uint64_t *trip = calloc(log->nr_exchanges + 1, sizeof(*trip));
     size_t n = 0;
     if (!trip)
@@ -669,11 +672,12 @@ static int make_intervals(struct pass *p)
     struct vt_agent_clocks *r = p->ret;
     const uint64_t length = p->window.to.v - p->window.from.v;
     p->width = vt_max(length / VT_MAX_CLOCK_INTERVALS + 1, VT_NSEC_PER_SEC);
-    r->nr_intervals = (size_t)(length / p->width + (length % p->width != 0));
+    r->nr_intervals = (size_t)vt_max(length / p->width, 1); /* the last one is longer */
     r->intervals = calloc(r->nr_intervals + 1, sizeof(*r->intervals));
     for (size_t i = 0; r->intervals && i < r->nr_intervals; i++) {
         r->intervals[i].window.from.v = p->window.from.v + i * p->width;
-        r->intervals[i].window.to.v = vt_min(r->intervals[i].window.from.v + p->width, p->window.to.v);
+        r->intervals[i].window.to.v =
+            i + 1 < r->nr_intervals ? r->intervals[i].window.from.v + p->width : p->window.to.v;
     }
     return r->intervals ? 0 : -ENOMEM;
 }
@@ -697,9 +701,9 @@ int vt_agent_clocks_fill(const struct vt_machine_clock *k, struct vt_window wind
                          struct vt_agent_clocks **ret)
 {
     *ret = NULL;
-    if (vt_agent_log_is_empty(&k->m->agent))
+    if (vt_view_log_is_empty(&k->m->said))
         return 0;
-    struct pass p = { .k = k, .log = &k->m->agent, .window = window };
+    struct pass p = { .k = k, .log = &k->m->said, .window = window };
     p.ret = calloc(1, sizeof(*p.ret));
     if (!p.ret)
         return -ENOMEM;

@@ -623,10 +623,10 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
 {
     struct vt_clockmap map;
     vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
-    struct vt_machine_clock whole;
-    struct bench_pass p = { .c = c, .m = m, .map = &map, .whole = &whole, .window = window };
-    p.stretches_left = MAX_STRETCHES;
+    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window, .stretches_left = MAX_STRETCHES };
     p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
+    struct vt_machine_clock whole;
+    p.whole = &whole;
     int r = vt_machine_clock_init(&whole, c, m, &map);
     if (!r)
         r = vt_agent_clocks_fill(&whole, window, &g->agent_clocks);

@@ -193,8 +193,8 @@ void vt_snapshot_free(struct vt_snapshot *s)
             free(s->guests[i].benchmarks[k].processes);
         free(s->guests[i].benchmarks);
         free(s->guests[i].clocks);
-        vt_agent_clocks_free(s->guests[i].agent_clocks);
         free(s->guests[i].helpers);
+        vt_agent_clocks_free(s->guests[i].agent_clocks);
     }
     free(s->guests);
     free(s->counter_events);

@@ -154,7 +154,7 @@ void vt_vcpu_clock_choose(struct vt_vcpu_clock *clock, const struct vt_machine *
             return;
         /* that a TSC is the host's is believed of payloads; a system's may be anything that lies in the past
          */
-        if (!method->needs_epochs && (m->row.kind != VT_VM_KVM || !vt_agent_log_is_empty(&m->agent))) {
+        if (!method->needs_epochs && (m->row.kind != VT_VM_KVM || !vt_view_log_is_empty(&m->said))) {
             r->reason = "no exchange with an agent: when the host had its records is an estimate";
             break;
         }

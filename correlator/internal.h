@@ -3,11 +3,11 @@
 #ifndef VT_CORRELATOR_INTERNAL_H
 #define VT_CORRELATOR_INTERNAL_H
 
-#include "correlator/agentlog.h"
 #include "correlator/clockmap.h"
 #include "correlator/correlate.h"
 #include "correlator/slicelog.h"
 #include "correlator/tasklog.h"
+#include "correlator/viewlog.h"
 
 /** A stretch of an earlier slice that turned out to be polling. */
 struct vt_poll {
@@ -95,6 +95,7 @@ struct vt_machine {
     bool has_hello;
     int64_t first_life, last_life; /* ids between which its vCPUs' are; 0: it has none */
     bool outlived;                 /* lives of it were forgotten: without others it isn't told of */
+    struct vt_view_log said;       /* by an agent, of its system's clocks */
     struct vt_sample *samples;
     size_t nr_samples, room_samples;
     struct vt_mark *marks;
@@ -102,7 +103,6 @@ struct vt_machine {
     struct vt_gap_sum *gaps;
     size_t nr_gaps, room_gaps;
     struct vt_task_log tasks;
-    struct vt_agent_log agent;
 };
 
 struct vt_correlator {

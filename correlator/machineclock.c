@@ -25,9 +25,9 @@ const char *const vt_clock_method_names[VT_NR_CLOCK_METHODS] = {
 const struct vtg_system *vt_machine_system_at(const struct vt_machine *m, host_ns at)
 {
     const struct vtg_system *found = NULL;
-    for (size_t i = 0; i < m->agent.nr_systems; i++)
-        if (!found || m->agent.systems[i].host.v <= at.v)
-            found = &m->agent.systems[i].system;
+    for (size_t i = 0; i < m->said.nr_systems; i++)
+        if (!found || m->said.systems[i].host.v <= at.v)
+            found = &m->said.systems[i].system;
     return found;
 }
 
@@ -211,11 +211,19 @@ int vt_machine_clock_to_ns(const struct vt_machine_clock *k, uint32_t cpu, guest
 bool vt_clock_method_is_bounded(const struct vt_machine_clock *k, enum vt_clock_method method)
 {
     if (method == VT_CLOCK_PVCLOCK)
-        return k->m->agent.nr_exchanges > 0;
+        return k->m->said.nr_exchanges > 0;
     return method < VT_CLOCK_ARRIVALS;
 }
 
 /* ---- against causality ---- */
+
+/* The host's own map reaches so far: what is older than its first reading can't be judged. */
+static bool judgeable(const struct vt_machine_clock *k, host_ns at)
+{
+    host_tsc tsc;
+    uint64_t bound;
+    return vt_clockmap_to_tsc(k->map, at, &tsc, &bound) == 0;
+}
 
 /* An exchange whose readings can't have been made between question and answer. */
 static bool contradicts(const struct vt_machine_clock *k, enum vt_clock_method method,
@@ -223,11 +231,15 @@ static bool contradicts(const struct vt_machine_clock *k, enum vt_clock_method m
 {
     host_ns in, out;
     uint64_t a, b;
+    if (!judgeable(k, e->sent) || !judgeable(k, e->received))
+        return false;
     if (to_ns[method](k, 0, e->tsc_received, e->received, &in, &a) ||
         to_ns[method](k, 0, e->tsc_sent, e->received, &out, &b))
         return true;
     return (in.v < e->sent.v && e->sent.v - in.v > a) || (out.v > e->received.v && out.v - e->received.v > b);
 }
+
+#define FUTURE VT_NSEC_PER_SEC /* how far a reading is looked for */
 
 /* A record that came before it was written. */
 static bool comes_early(const struct vt_machine_clock *k, enum vt_clock_method method,
@@ -235,13 +247,17 @@ static bool comes_early(const struct vt_machine_clock *k, enum vt_clock_method m
 {
     host_ns at;
     uint64_t bound;
-    return to_ns[method](k, 0, x->tsc, x->host, &at, &bound) ||
-           (at.v > x->host.v && at.v - x->host.v > bound);
+    const host_ns later = { x->host.v + FUTURE };
+    /* one that can't be placed was kept since before the recording, or lies in the future */
+    if (!judgeable(k, x->host) || to_ns[method](k, 0, x->tsc, x->host, &at, &bound) == 0 ||
+        to_ns[method](k, 0, x->tsc, later, &at, &bound))
+        return false;
+    return at.v > x->host.v && at.v - x->host.v > bound;
 }
 
 static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_method method)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     uint64_t n = 0;
     for (size_t i = 0; i < log->nr_exchanges; i++)
         n += contradicts(k, method, &log->exchanges[i]);
@@ -252,7 +268,7 @@ static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_me
 
 static void try_kvm(struct vt_machine_clock *k)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     if (!life_of(k, 0, (host_ns){ UINT64_MAX })) {
         k->reason[VT_CLOCK_KVM] =
             k->m->row.kind == VT_VM_KVM ? "KVM's TSC offset was not read" : "it is not a guest of KVM";
@@ -268,7 +284,7 @@ static void try_kvm(struct vt_machine_clock *k)
 
 static void try_identity(struct vt_machine_clock *k)
 {
-    if (k->m->agent.nr_exchanges < ENOUGH_EXCHANGES) {
+    if (k->m->said.nr_exchanges < ENOUGH_EXCHANGES) {
         k->reason[VT_CLOCK_IDENTITY] = "too few exchanges to show it";
         return;
     }
@@ -349,7 +365,7 @@ static const struct vt_life *most_epochs(const struct vt_machine_clock *k)
     return found;
 }
 
-host_ns vt_machine_heard(const struct vt_agent_log *log, const struct vt_system_row *s)
+host_ns vt_machine_heard(const struct vt_view_log *log, const struct vt_system_row *s)
 {
     for (size_t i = 0; i < log->nr_exchanges; i++)
         if (log->exchanges[i].session == s->system.session)
@@ -359,7 +375,7 @@ host_ns vt_machine_heard(const struct vt_agent_log *log, const struct vt_system_
 
 static int find_breaks(const struct vt_machine_clock *k, struct points *p)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     const struct vt_life *life = most_epochs(k);
     const size_t epochs = life ? life->nr_epochs : 0;
     p->breaks = calloc(log->nr_systems + epochs + 1, sizeof(*p->breaks));
@@ -377,20 +393,48 @@ static int find_breaks(const struct vt_machine_clock *k, struct points *p)
     return 0;
 }
 
+/* An exchange, so that both its bounds move together. */
+struct pair {
+    struct vt_fix low, high;
+};
+
+static int by_question(const void *a, const void *b)
+{
+    const struct pair *x = a, *y = b;
+    return (x->low.y > y->low.y) - (x->low.y < y->low.y);
+}
+
+/* Answers may come in another order than questions were asked. */
+static int find_exchanges(const struct vt_view_log *log, struct points *p)
+{
+    struct pair *pairs = calloc(log->nr_exchanges + 1, sizeof(*pairs));
+    if (!pairs)
+        return -ENOMEM;
+    for (size_t i = 0; i < log->nr_exchanges; i++) {
+        const struct vt_exchange *e = &log->exchanges[i];
+        pairs[i] =
+            (struct pair){ { e->tsc_received.v, e->sent_tsc.v }, { e->tsc_sent.v, e->received_tsc.v } };
+    }
+    qsort(pairs, log->nr_exchanges, sizeof(*pairs), by_question);
+    for (size_t i = 0; i < log->nr_exchanges; i++, p->n++) {
+        p->low[p->n] = pairs[i].low;
+        p->high[p->n] = pairs[i].high;
+    }
+    free(pairs);
+    return 0;
+}
+
 static int find_points(const struct vt_machine_clock *k, struct points *p)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     const struct vt_machine *m = k->m;
     p->low = calloc(log->nr_exchanges + 1, sizeof(*p->low));
     p->high = calloc(log->nr_exchanges + 1, sizeof(*p->high));
     p->extra = calloc(log->nr_arrivals + m->nr_samples + 1, sizeof(*p->extra));
     if (!p->low || !p->high || !p->extra)
         return -ENOMEM;
-    for (size_t i = 0; i < log->nr_exchanges; i++, p->n++) {
-        const struct vt_exchange *e = &log->exchanges[i];
-        p->low[p->n] = (struct vt_fix){ e->tsc_received.v, e->sent_tsc.v };
-        p->high[p->n] = (struct vt_fix){ e->tsc_sent.v, e->received_tsc.v };
-    }
+    if (find_exchanges(log, p))
+        return -ENOMEM;
     for (size_t i = 0; i < log->nr_arrivals; i++)
         if (arrival_tsc(k, log->arrivals[i].host, log->arrivals[i].host_tsc, &p->extra[p->n_extra].y))
             p->extra[p->n_extra++].x = log->arrivals[i].tsc.v;
@@ -465,7 +509,7 @@ static int build_tsc_maps(struct vt_machine_clock *k, struct points *p)
 /* The same with the guest's kvmclock in place of its TSC, and the host's clock in place of its TSC. */
 static int build_pvclock(struct vt_machine_clock *k)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     struct points p = { 0 };
     bool any = false;
     for (size_t i = 0; i < k->m->nr_samples && !any; i++)
@@ -520,7 +564,7 @@ static int by_value(const void *a, const void *b)
 /* How long after the latest possible instant records come: the median. */
 static int measure_delay(struct vt_machine_clock *k, enum vt_clock_method method)
 {
-    const struct vt_agent_log *log = &k->m->agent;
+    const struct vt_view_log *log = &k->m->said;
     const struct vt_machine *m = k->m;
     uint64_t *late = calloc(log->nr_arrivals + m->nr_samples + 1, sizeof(*late)), bound;
     size_t n = 0;
@@ -571,7 +615,7 @@ int vt_machine_clock_init(struct vt_machine_clock *k, const struct vt_correlator
     for (size_t i = 0; i < VT_NR_CLOCK_METHODS; i++)
         k->reason[i] = "";
     k->refused = map->refused;
-    if (k->refused || vt_agent_log_is_empty(&m->agent))
+    if (k->refused || vt_view_log_is_empty(&m->said))
         return 0;
     int r = build_maps(k);
     if (r)

@@ -47,7 +47,7 @@ int vt_machine_clock_by(const struct vt_machine_clock *k, enum vt_clock_method m
 bool vt_clock_method_is_bounded(const struct vt_machine_clock *k, enum vt_clock_method method);
 
 /** When the agent that says so was first heard of: its words may have waited longer than its answers. */
-host_ns vt_machine_heard(const struct vt_agent_log *log, const struct vt_system_row *s);
+host_ns vt_machine_heard(const struct vt_view_log *log, const struct vt_system_row *s);
 /** What the guest was at that host time, as its agent said; NULL: not known. */
 const struct vtg_system *vt_machine_system_at(const struct vt_machine *m, host_ns at);
 

@@ -47,11 +47,11 @@ static void release_life(struct vt_life *life)
 /* What its guest said; not the machine itself. */
 static void release_machine(struct vt_machine *m)
 {
+    vt_view_log_release(&m->said);
     free(m->samples);
     free(m->marks);
     free(m->gaps);
     vt_task_log_release(&m->tasks);
-    vt_agent_log_release(&m->agent);
     m->samples = NULL;
     m->marks = NULL;
     m->gaps = NULL;
@@ -346,6 +346,11 @@ int vt_correlator_guest_record(void *context, const struct vt_guest_record *row)
     struct vt_sample sample = { .host = row->host, .host_tsc = row->host_tsc };
     int r;
     switch (row->type) {
+    case VTG_SYSTEM:
+    case VTG_VIEW:
+    case VTG_CPUS:
+    case VTG_EVENT:
+        return vt_view_log_record(&m->said, row);
     case VTG_HELLO:
         m->hello = row->hello;
         m->has_hello = true;
@@ -360,8 +365,7 @@ int vt_correlator_guest_record(void *context, const struct vt_guest_record *row)
     case VTG_GAPS:
         return keep_gaps(m, row->host, &row->gaps);
     default:
-        r = vt_task_log_add(&m->tasks, row);
-        return r ? r : vt_agent_log_record(&m->agent, row);
+        return vt_task_log_add(&m->tasks, row);
     }
 }
 
@@ -371,7 +375,7 @@ int vt_correlator_exchange(void *context, const struct vt_exchange *row)
     size_t i = machine_place(c, row->vm);
     if (i == c->nr_machines || c->machines[i].row.id != row->vm)
         return -EUCLEAN;
-    return vt_agent_log_exchange(&c->machines[i].agent, row);
+    return vt_view_log_exchange(&c->machines[i].said, row);
 }
 
 int vt_correlator_channel_event(void *context, const struct vt_channel_event *row)
@@ -380,7 +384,7 @@ int vt_correlator_channel_event(void *context, const struct vt_channel_event *ro
     size_t i = machine_place(c, row->vm);
     if (i == c->nr_machines || c->machines[i].row.id != row->vm)
         return -EUCLEAN;
-    return vt_agent_log_channel_event(&c->machines[i].agent, row);
+    return vt_view_log_channel_event(&c->machines[i].said, row);
 }
 
 int vt_correlator_checkpoint(void *context, const struct vt_checkpoint *row)
@@ -588,6 +592,7 @@ static void forget_past_lives(struct vt_correlator *c, uint64_t before)
 static void forget_machine(struct vt_machine *m, uint64_t before)
 {
     size_t n = 0, kept = 0;
+    vt_view_log_forget(&m->said, before);
     while (n < m->nr_samples && m->samples[n].host.v < before)
         n++;
     drop(m->samples, &m->nr_samples, n, sizeof(*m->samples));
@@ -600,7 +605,6 @@ static void forget_machine(struct vt_machine *m, uint64_t before)
         if (m->marks[i].sample.host.v >= before)
             m->marks[kept++] = m->marks[i];
     m->nr_marks = kept;
-    vt_agent_log_forget(&m->agent, before);
     if (m->outlived && !m->nr_samples && !m->nr_gaps && !m->nr_marks && !m->tasks.nr_batch)
         release_machine(m);
 }

@@ -204,7 +204,7 @@ static void put_epochs(const struct report_view *v, const struct vt_agent_clocks
         row_epoch(v, t, &k->epochs[i]);
     fputs("\n    its TSC: between epochs nothing is interpolated\n", out);
     if (skip)
-        fprintf(out, "    (the last %u of %zu)\n", MAX_EPOCHS, k->nr_epochs);
+        fprintf(out, "    (the last %d of %zu)\n", MAX_EPOCHS, k->nr_epochs);
     table_print(t, 2, "    ", out);
     table_free(t);
 }
@@ -332,7 +332,7 @@ static void put_agent(const struct report_view *v, const struct vt_agent_clocks 
     wrap_end(&w);
     w = wrap_begin(out, "  channel", LABEL + 2);
     for (unsigned int i = 0; i < VT_NR_CHANNEL_EVENTS; i++)
-        if (k->channel_events[i] && k->channel_counts[i] && i != VT_CHANNEL_SILENT)
+        if (k->channel_counts[i] > k->channel_events[i] && i != VT_CHANNEL_SILENT)
             wrap_item(&w, "%s %" PRIu64 " (%" PRIu64 " times)", report_channel_events[i],
                       k->channel_counts[i], k->channel_events[i]);
         else if (k->channel_events[i])
@@ -359,15 +359,18 @@ const char *report_clock_event(char *out, size_t n, const struct vt_clock_event 
                  utf8 ? "±" : "+-", b);
         break;
     case VT_CLOCK_EVENT_AGENT:
-        if (e->kind == VTG_EVENT_STEP || e->kind == VTG_EVENT_SUSPEND || e->kind == VTG_EVENT_AWAY)
+        if (e->kind == VTG_EVENT_START || e->kind == VTG_EVENT_STOP || e->kind == VTG_EVENT_CLOCKSOURCE)
+            snprintf(out, n, "agent: %s%s%s", report_agent_events[e->kind], text[0] ? " " : "", text);
+        else if (e->kind == VTG_EVENT_STEP || e->kind == VTG_EVENT_SUSPEND || e->kind == VTG_EVENT_AWAY)
             snprintf(out, n, "agent: %s %s %s", report_agent_events[e->kind], a, text);
         else
             snprintf(out, n, "agent: %s %" PRId64 " %" PRId64 " %s",
                      report_agent_events[e->kind <= VTG_EVENT_MISSED ? e->kind : 0], e->a, e->b, text);
         break;
     case VT_CLOCK_EVENT_CHANNEL:
-        snprintf(out, n, "channel: %s %" PRId64 " %s", report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS],
-                 e->a, text);
+        snprintf(b, sizeof(b), " %" PRId64, e->a);
+        snprintf(out, n, "channel: %s%s%s%s", report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS],
+                 e->a > 1 || !text[0] ? b : "", text[0] ? " " : "", text);
         break;
     }
     return out;

@@ -130,23 +130,6 @@ void report_text_joint(const struct report_view *v, FILE *out);
 /** Where vCPUs changed their CPU, or a sibling hardware thread was there to be busy. */
 void report_text_hops(const struct report_view *v, FILE *out);
 
-/* ---- clocks.c, clocks_json.c: guests with an agent ---- */
-
-extern const char *const report_clock_methods[VT_NR_CLOCK_METHODS];
-extern const char *const report_os_clocks[VTG_NR_OS_CLOCKS];
-extern const char *const report_agent_events[VTG_EVENT_MISSED + 1];
-extern const char *const report_channel_events[VT_NR_CHANNEL_EVENTS];
-
-/** What happened, as a line; the guest's words in it are made harmless. */
-const char *report_clock_event(char *out, size_t n, const struct vt_clock_event *e, bool utf8);
-void report_text_agent_clocks(const struct report_view *v, FILE *out);
-/** `vtime report --clocks`: the head of the report and all that is known of clocks. */
-void report_text_clocks(const struct report_view *v, FILE *out);
-struct cJSON;
-/** Adds a row to the guest's "clocks". False: out of memory. */
-bool report_json_agent_clocks(struct cJSON *list, const struct vt_agent_clocks *k,
-                              const struct report_view *v);
-
 /* ---- addresses.c ---- */
 
 /** The busiest addresses of each VM, where they were counted. */
@@ -168,6 +151,23 @@ struct wrap;
 void report_text_counters(const struct report_view *v, FILE *out);
 /** What was to be counted and is not there, with the kernel's reason. */
 void report_text_absent_counters(const struct report_view *v, struct wrap *w);
+
+/* ---- clocks.c, clocks_json.c: guests with an agent ---- */
+
+extern const char *const report_clock_methods[VT_NR_CLOCK_METHODS];
+extern const char *const report_os_clocks[VTG_NR_OS_CLOCKS];
+extern const char *const report_agent_events[VTG_EVENT_MISSED + 1];
+extern const char *const report_channel_events[VT_NR_CHANNEL_EVENTS];
+
+/** What happened, as a line; the guest's words in it are made harmless. */
+const char *report_clock_event(char *out, size_t n, const struct vt_clock_event *e, bool utf8);
+void report_text_agent_clocks(const struct report_view *v, FILE *out);
+/** `vtime report --clocks`: the head of the report and all that is known of clocks. */
+void report_text_clocks(const struct report_view *v, FILE *out);
+struct cJSON;
+/** Adds a row to the guest's "clocks". False: out of memory. */
+bool report_json_agent_clocks(struct cJSON *list, const struct vt_agent_clocks *k,
+                              const struct report_view *v);
 
 /* ---- failif.c ---- */
 

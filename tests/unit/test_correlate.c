@@ -177,6 +177,11 @@ static int add_host(struct vt_correlator *c, struct line *l)
 static int add_vm(struct vt_correlator *c, struct line *l)
 {
     struct vt_vm vm = { .id = (int64_t)number(l, "id") };
+    static const char *const kinds[VT_NR_VM_KINDS] = { "kvm", "tcg", "uml", "cgroup" };
+    const char *kind = text(l, "kind");
+    for (unsigned int i = 0; kind && i < VT_NR_VM_KINDS; i++)
+        if (strcmp(kind, kinds[i]) == 0)
+            vm.kind = (enum vt_vm_kind)i;
     vm.tgid = (uint32_t)number(l, "pid");
     if (text(l, "kind"))
         vm.kind = strcmp(text(l, "kind"), "tcg") == 0 ? VT_VM_TCG : VT_VM_UML;
@@ -243,6 +248,78 @@ static int add_cpu(struct vt_correlator *c, struct line *l)
     row.package = (int32_t)number(l, "package");
     row.sibling = (uint32_t)number(l, "sibling");
     return vt_correlator_cpu(c, &row);
+}
+
+/* An agent in the guest's system: its clocks and its channel. */
+
+static int add_exchange(struct vt_correlator *c, struct line *l)
+{
+    struct vt_exchange e = { .vm = (int64_t)number(l, "vm"), .session = number(l, "session") };
+    e.sent.v = e.sent_tsc.v = number(l, "sent");
+    e.received.v = e.received_tsc.v = number(l, "received");
+    if (text(l, "sent_tsc"))
+        e.sent_tsc.v = number(l, "sent_tsc");
+    if (text(l, "received_tsc"))
+        e.received_tsc.v = number(l, "received_tsc");
+    e.tsc_received.v = number(l, "in");
+    e.tsc_sent.v = number(l, "out");
+    return vt_correlator_exchange(c, &e);
+}
+
+static int add_system(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_SYSTEM;
+    r.system.session = number(l, "session");
+    r.system.boot_id[0] = number(l, "boot");
+    r.system.tsc_khz = number(l, "khz");
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_view(struct vt_correlator *c, struct line *l)
+{
+    static const char *const keys[VTG_NR_OS_CLOCKS] = { "mono", "raw", "real", "boot", "tai" };
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_VIEW;
+    r.view.cpu = (uint32_t)number(l, "cpu");
+    for (unsigned int i = 0; i <= VTG_NR_OS_CLOCKS; i++)
+        r.view.tsc[i] = number(l, "tsc") + 20 * i;
+    for (unsigned int i = 0; i < VTG_NR_OS_CLOCKS; i++) {
+        r.view.ns[i] = number(l, keys[i]);
+        r.view.have |= text(l, keys[i]) ? 1u << i : 0;
+    }
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_stat(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_CPUS;
+    r.cpus.nr = text(l, "nr") ? (uint32_t)number(l, "nr") : 1;
+    r.cpus.tsc_before = r.cpus.tsc_after = number(l, "tsc");
+    r.cpus.cpus[0].cpu = (uint32_t)number(l, "cpu");
+    r.cpus.cpus[0].user = number(l, "user");
+    r.cpus.cpus[0].steal = number(l, "steal");
+    r.cpus.cpus[0].idle = number(l, "idle");
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_event(struct vt_correlator *c, struct line *l)
+{
+    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
+    r.type = VTG_EVENT;
+    r.event.tsc = number(l, "tsc");
+    r.event.kind = (uint32_t)number(l, "kind");
+    r.event.a = (int64_t)number(l, "a");
+    return vt_correlator_guest_record(c, &r);
+}
+
+static int add_channel(struct vt_correlator *c, struct line *l)
+{
+    struct vt_channel_event e = { .vm = (int64_t)number(l, "vm"), .at = { number(l, "at") } };
+    e.kind = (enum vt_channel_event_kind)number(l, "kind");
+    e.count = number(l, "count");
+    return vt_correlator_channel_event(c, &e);
 }
 
 static struct vtg_clocks clocks_of(struct line *l)
@@ -353,78 +430,6 @@ static int add_agent_record(struct vt_correlator *c, struct line *l)
         r.run.status = (int32_t)number(l, "status");
     }
     return vt_correlator_guest_record(c, &r);
-}
-
-/* ---- an agent in the guest's system ---- */
-
-static int add_exchange(struct vt_correlator *c, struct line *l)
-{
-    struct vt_exchange e = { .vm = (int64_t)number(l, "vm"), .session = number(l, "session") };
-    e.sent.v = e.sent_tsc.v = number(l, "sent");
-    e.received.v = e.received_tsc.v = number(l, "received");
-    if (text(l, "sent_tsc"))
-        e.sent_tsc.v = number(l, "sent_tsc");
-    if (text(l, "received_tsc"))
-        e.received_tsc.v = number(l, "received_tsc");
-    e.tsc_received.v = number(l, "in");
-    e.tsc_sent.v = number(l, "out");
-    return vt_correlator_exchange(c, &e);
-}
-
-static int add_system(struct vt_correlator *c, struct line *l)
-{
-    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
-    r.type = VTG_SYSTEM;
-    r.system.session = number(l, "session");
-    r.system.boot_id[0] = number(l, "boot");
-    r.system.tsc_khz = number(l, "khz");
-    return vt_correlator_guest_record(c, &r);
-}
-
-static int add_view(struct vt_correlator *c, struct line *l)
-{
-    static const char *const keys[VTG_NR_OS_CLOCKS] = { "mono", "raw", "real", "boot", "tai" };
-    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
-    r.type = VTG_VIEW;
-    r.view.cpu = (uint32_t)number(l, "cpu");
-    for (unsigned int i = 0; i <= VTG_NR_OS_CLOCKS; i++)
-        r.view.tsc[i] = number(l, "tsc") + 20 * i;
-    for (unsigned int i = 0; i < VTG_NR_OS_CLOCKS; i++) {
-        r.view.ns[i] = number(l, keys[i]);
-        r.view.have |= text(l, keys[i]) ? 1u << i : 0;
-    }
-    return vt_correlator_guest_record(c, &r);
-}
-
-static int add_stat(struct vt_correlator *c, struct line *l)
-{
-    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
-    r.type = VTG_CPUS;
-    r.cpus.nr = text(l, "nr") ? (uint32_t)number(l, "nr") : 1;
-    r.cpus.tsc_before = r.cpus.tsc_after = number(l, "tsc");
-    r.cpus.cpus[0].cpu = (uint32_t)number(l, "cpu");
-    r.cpus.cpus[0].user = number(l, "user");
-    r.cpus.cpus[0].steal = number(l, "steal");
-    r.cpus.cpus[0].idle = number(l, "idle");
-    return vt_correlator_guest_record(c, &r);
-}
-
-static int add_event(struct vt_correlator *c, struct line *l)
-{
-    struct vt_guest_record r = { .vm = (int64_t)number(l, "vm"), .host = { number(l, "host") } };
-    r.type = VTG_EVENT;
-    r.event.tsc = number(l, "tsc");
-    r.event.kind = (uint32_t)number(l, "kind");
-    r.event.a = (int64_t)number(l, "a");
-    return vt_correlator_guest_record(c, &r);
-}
-
-static int add_channel(struct vt_correlator *c, struct line *l)
-{
-    struct vt_channel_event e = { .vm = (int64_t)number(l, "vm"), .at = { number(l, "at") } };
-    e.kind = (enum vt_channel_event_kind)number(l, "kind");
-    e.count = number(l, "count");
-    return vt_correlator_channel_event(c, &e);
 }
 
 /* ---- what must be shown ---- */
@@ -766,6 +771,12 @@ static const struct {
     { "occupancy", add_occupancy },
     { "move", add_move },
     { "cpu", add_cpu },
+    { "exchange", add_exchange },
+    { "system", add_system },
+    { "view", add_view },
+    { "stat", add_stat },
+    { "event", add_event },
+    { "channel", add_channel },
     { "hello", add_record },
     { "clocks", add_record },
     { "gaps", add_record },
@@ -775,12 +786,6 @@ static const struct {
     { "process", add_agent_record },
     { "run", add_agent_record },
     { "end", add_record },
-    { "exchange", add_exchange },
-    { "system", add_system },
-    { "view", add_view },
-    { "stat", add_stat },
-    { "event", add_event },
-    { "channel", add_channel },
 };
 
 static struct vt_snapshot *new_window(struct vt_correlator *c, struct line *l, struct vt_snapshot *old)
@@ -984,6 +989,73 @@ static void a_flood_of_records_is_thinned(void **state)
     vt_correlator_free(c);
 }
 
+/* An agent that says far more than is kept, and answers; what is old is forgotten. */
+static void a_flood_of_an_agents_words_is_thinned_and_forgotten(void **state)
+{
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_host host = { .begin = { 1 }, .end = { 400 * VT_NSEC_PER_SEC }, .tsc_stable = true };
+    struct vt_vm vm = { .id = 1, .name = "a", .kind = VT_VM_TCG };
+    const uint64_t tick = VT_NSEC_PER_SEC / 500;
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    for (uint64_t s = 0; s <= 400; s += 10) {
+        struct vt_clock_pair p = { { 1 + s * VT_NSEC_PER_SEC }, { 1 + 2 * s * VT_NSEC_PER_SEC }, 10 };
+        assert_int_equal(vt_correlator_clock_pair(c, &p), 0);
+    }
+    for (uint64_t i = 1; i <= 200000; i++) {
+        const uint64_t at = 1000000 + i * tick;
+        struct vt_guest_record r = { .vm = 1, .host = { at + 50000 }, .type = VTG_VIEW };
+        struct vt_exchange e = { .vm = 1, .session = 1, .sent = { at }, .received = { at + 100000 } };
+        struct vt_channel_event ev = { .vm = 1, .at = { at }, .kind = VT_CHANNEL_REPLAYED, .count = 1 };
+        if (i % 2 == 0) /* queued: these are the ones to go */
+            e.received.v += 1500000;
+        e.sent_tsc.v = 2 * e.sent.v;
+        e.received_tsc.v = 2 * e.received.v;
+        e.tsc_received.v = e.tsc_sent.v = 2 * (at + 50000);
+        for (unsigned int k = 0; k <= VTG_NR_OS_CLOCKS; k++)
+            r.view.tsc[k] = 2 * at;
+        r.view.have = 1u << VTG_OS_MONOTONIC;
+        r.view.ns[VTG_OS_MONOTONIC] = at;
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        r.type = VTG_EVENT;
+        r.event = (struct vtg_event){ .tsc = 2 * at, .kind = VTG_EVENT_NTP };
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        r.type = VTG_CPUS;
+        r.cpus = (struct vtg_cpus){ .tsc_after = 2 * at, .nr = UINT32_MAX };
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        r.type = VTG_SYSTEM;
+        r.system = (struct vtg_system){ .session = i };
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+        assert_int_equal(vt_correlator_exchange(c, &e), 0);
+        assert_int_equal(vt_correlator_channel_event(c, &ev), 0);
+    }
+    const struct vt_view_log *log = &c->machines[0].said;
+    assert_in_range(log->nr_exchanges, 10000, 32768);
+    assert_in_range(log->nr_views, 5000, 16384);
+    assert_in_range(log->nr_arrivals, 20000, 65536);
+    assert_in_range(log->nr_cpus, 5000, 16384);
+    assert_in_range(log->nr_events, 2000, 4096);
+    assert_in_range(log->nr_channel, 2000, 4096);
+    assert_in_range(log->nr_systems, 100, 256);
+    struct vt_snapshot *s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    const struct vt_agent_clocks *k = s->guests[0].agent_clocks;
+    assert_non_null(k);
+    assert_int_equal(k->method, VT_CLOCK_IDENTITY); /* its TSC is the host's, each exchange agrees */
+    assert_int_equal(k->os[VTG_OS_MONOTONIC].steps, 0);
+    assert_true(k->nr_events <= VT_MAX_CLOCK_EVENTS);
+    vt_snapshot_free(s);
+    vt_correlator_forget(c, (host_ns){ 390 * VT_NSEC_PER_SEC });
+    assert_true(log->nr_views <= 5000 && log->nr_views > 0 && log->views[0].host.v >= 390 * VT_NSEC_PER_SEC);
+    assert_true(log->exchanges[0].sent.v >= 330 * VT_NSEC_PER_SEC); /* a map's reach before */
+    s = vt_correlate(c, NULL, NULL);
+    assert_non_null(s);
+    assert_int_equal(s->guests[0].agent_clocks->method, VT_CLOCK_IDENTITY);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
 /* A whole life in one slice. */
 static void live_once(struct vt_correlator *c, int64_t id, uint64_t from, uint64_t to)
 {
@@ -1183,6 +1255,7 @@ int main(void)
         cmocka_unit_test(forgetting_changes_nothing_after_the_limit),
         cmocka_unit_test(a_long_window_is_swept_in_parts_without_a_seam),
         cmocka_unit_test(a_flood_of_records_is_thinned),
+        cmocka_unit_test(a_flood_of_an_agents_words_is_thinned_and_forgotten),
         cmocka_unit_test(the_dead_are_forgotten_and_the_living_are_not),
         cmocka_unit_test(addresses_grow_within_the_window_and_none_is_dropped),
         cmocka_unit_test(what_is_forgotten_changes_no_later_count),

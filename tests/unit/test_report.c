@@ -371,6 +371,121 @@ static void a_hostile_name_does_not_command_gnuplot(void **state)
     assert_int_equal(rmdir(directory), 0); /* nothing else was left there */
 }
 
+/* A guest with an agent, stepped and with words that are no words. */
+struct spoken {
+    struct vt_agent_clocks clocks;
+    struct vt_clock_epoch epoch[2];
+    struct vt_clock_interval interval[1];
+    struct vt_clock_event event[4];
+};
+
+static void speak(struct made *m, struct spoken *s)
+{
+    struct vt_agent_clocks *k = &s->clocks;
+    *s = (struct spoken){ 0 };
+    k->method = VT_CLOCK_MESSAGES;
+    k->refused = "";
+    for (unsigned int i = 0; i < VT_NR_CLOCK_METHODS; i++)
+        k->methods[i].reason = "it is not a guest of KVM";
+    k->methods[VT_CLOCK_MESSAGES] = (struct vt_clock_method_report){
+        .usable = true, .bounded = true, .reason = "", .samples = 100, .median_ns = 52000, .max_ns = 110000
+    };
+    k->system = (struct vtg_system){ .session = 5, .nr_online = 2, .nr_possible = 4, .tsc_khz = 2100000 };
+    memcpy(k->system.kernel, "\x1b[2J6.1", 7);
+    memset(k->system.clocksource, '\x07', sizeof(k->system.clocksource)); /* not terminated */
+    k->exchanges = 600;
+    k->views = 100;
+    k->os[VTG_OS_REALTIME] =
+        (struct vt_os_clock_figures){ .views = 100, .first_ns = 5, .last_ns = 2000000000 };
+    k->os[VTG_OS_REALTIME].steps = 1;
+    k->os[VTG_OS_REALTIME].stepped_ns = 2000000000;
+    k->os[VTG_OS_REALTIME].has_drift = true;
+    k->os[VTG_OS_REALTIME].drift_ppm = 12.5;
+    k->missed_views = 12;
+    k->channel_events[VT_CHANNEL_REPLAYED] = 2;
+    k->channel_counts[VT_CHANNEL_REPLAYED] = 77;
+    k->stat = (struct vtg_cpu_time){ .user = 3 * S, .steal = UINT64_MAX };
+    k->stat_ns = 8 * S;
+    k->stat_cpus = 2;
+    s->epoch[0] = (struct vt_clock_epoch){ .window = { { S }, { 5 * S } }, .reason = "" };
+    s->epoch[1] =
+        (struct vt_clock_epoch){ .window = { { 5 * S }, { 12 * S } }, .reason = "the guest booted anew" };
+    s->epoch[1].has_offset = s->epoch[1].has_rate = true;
+    s->epoch[1].offset_ticks = INT64_MIN;
+    s->epoch[1].drift_ppm = -3.25;
+    s->interval[0] =
+        (struct vt_clock_interval){ .window = { { S }, { 12 * S } }, .samples = 100, .max_ns = 110000 };
+    s->event[0] = (struct vt_clock_event){ { 2 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_CLAIMED, 1, 0, "" };
+    memset(s->event[0].text, 0x9b, 64);
+    s->event[1] =
+        (struct vt_clock_event){ { 3 * S }, VT_CLOCK_EVENT_AGENT, UINT32_MAX, INT64_MIN, -1, HOSTILE };
+    s->event[2] =
+        (struct vt_clock_event){ { 4 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_REALTIME, 2000000000, 100, "" };
+    s->event[3] = (struct vt_clock_event){ { 5 * S }, VT_CLOCK_EVENT_MAP, 0, 0, 0, "the guest booted anew" };
+    k->epochs = s->epoch;
+    k->nr_epochs = 2;
+    k->intervals = s->interval;
+    k->nr_intervals = 1;
+    k->events = s->event;
+    k->nr_events = 4;
+    m->guest[0].agent_clocks = k;
+}
+
+static void clocks_of_a_system_are_told_and_hostile_words_stay_words(void **state)
+{
+    static const char *const told[] = { "messages",
+                                        "+-52.000 us in the median",
+                                        "600 exchanges",
+                                        "the guest booted anew",
+                                        "REALTIME stepped by +2.000 s",
+                                        "+12.500 ppm",
+                                        "-3.250 ppm",
+                                        "12 due and not made",
+                                        "replayed 77",
+                                        "channel: claimed",
+                                        "-9223372036854775808",
+                                        "\\x1b[2J6.1",
+                                        "it is not a guest of KVM" };
+    struct made *m = *state;
+    struct spoken s;
+    char *text = NULL;
+    size_t n;
+    speak(m, &s);
+    FILE *f = open_memstream(&text, &n);
+    assert_non_null(f);
+    report_text_clocks(&m->view, f);
+    assert_int_equal(fclose(f), 0);
+    for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
+        if (!strstr(text, told[i]))
+            fail_msg("'%s' is not in:\n%s", told[i], text);
+    assert_true(is_harmless(text));
+    free(text);
+}
+
+static void clocks_of_a_system_are_a_row_of_its_clocks_in_json(void **state)
+{
+    struct made *m = *state;
+    struct spoken s;
+    speak(m, &s);
+    char *text = json_text_of(&m->view);
+    assert_true(is_harmless(text));
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_string_equal(at(root, "guests.0.clocks.0.method")->valuestring,
+                        "identity"); /* the vCPU's, as before */
+    assert_true(cJSON_IsNull(at(root, "guests.0.clocks.1.vcpu")));
+    assert_string_equal(at(root, "guests.0.clocks.1.method")->valuestring, "messages");
+    assert_int_equal(at(root, "guests.0.clocks.1.bound_median_ns")->valuedouble, 52000);
+    assert_string_equal(at(root, "guests.0.clocks.1.epochs.1.reason")->valuestring, "the guest booted anew");
+    assert_true(at(root, "guests.0.clocks.1.system_clocks.realtime.drift_ppm")->valuedouble == 12.5);
+    assert_true(cJSON_IsNull(at(root, "guests.0.clocks.1.system_clocks.tai")));
+    assert_int_equal(at(root, "guests.0.clocks.1.channel.replayed.count")->valuedouble, 77);
+    assert_string_equal(at(root, "guests.0.clocks.1.events.2.kind")->valuestring, "realtime");
+    assert_true(cJSON_IsNull(at(root, "guests.0.clocks.1.residual")));
+    assert_null(at(root, "guests.1.clocks.1"));
+    cJSON_Delete(root);
+}
+
 static void a_chart_that_cannot_be_made_says_why(void **state)
 {
     struct made *m = *state;
@@ -747,6 +862,8 @@ int main(void)
         T(hostile_names_stay_words),
         T(a_system_tells_runs_and_processes),
         T(a_hostile_name_does_not_command_gnuplot),
+        T(clocks_of_a_system_are_told_and_hostile_words_stay_words),
+        T(clocks_of_a_system_are_a_row_of_its_clocks_in_json),
         T(a_chart_that_cannot_be_made_says_why),
         T(the_chart_draws_the_ledger),
         T(text_fits_and_shows_belief_beside_truth),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "correlator/agentlog.h"
+#include "correlator/viewlog.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@
             memmove((s)->x, (s)->x + n_, (s)->nr_##x * sizeof(*(s)->x));                                     \
     } while (0)
 
-static int keep_arrival(struct vt_agent_log *log, const struct vt_guest_record *row, uint64_t tsc)
+static int keep_arrival(struct vt_view_log *log, const struct vt_guest_record *row, uint64_t tsc)
 {
     if (log->nr_arrivals >= MAX_ARRIVALS)
         THIN(log, arrivals);
@@ -56,7 +56,7 @@ static int keep_arrival(struct vt_agent_log *log, const struct vt_guest_record *
     return r;
 }
 
-static int keep_system(struct vt_agent_log *log, const struct vt_guest_record *row)
+static int keep_system(struct vt_view_log *log, const struct vt_guest_record *row)
 {
     if (log->nr_systems >= MAX_SYSTEMS)
         HALVE(log, systems);
@@ -66,7 +66,7 @@ static int keep_system(struct vt_agent_log *log, const struct vt_guest_record *r
     return r;
 }
 
-static int keep_view(struct vt_agent_log *log, const struct vt_guest_record *row)
+static int keep_view(struct vt_view_log *log, const struct vt_guest_record *row)
 {
     if (log->nr_views >= MAX_VIEWS)
         THIN(log, views);
@@ -77,7 +77,7 @@ static int keep_view(struct vt_agent_log *log, const struct vt_guest_record *row
 }
 
 /* As thin_samples() in rows.c: of each CPU every second one, and about half whatever the guest calls them. */
-static void thin_cpus(struct vt_agent_log *log)
+static void thin_cpus(struct vt_view_log *log)
 {
     bool drop_next[1024] = { false };
     size_t kept = 0;
@@ -90,7 +90,7 @@ static void thin_cpus(struct vt_agent_log *log)
     log->nr_cpus = kept;
 }
 
-static int keep_cpus(struct vt_agent_log *log, const struct vt_guest_record *row)
+static int keep_cpus(struct vt_view_log *log, const struct vt_guest_record *row)
 {
     const struct vtg_cpus *c = &row->cpus;
     for (uint32_t i = 0; i < c->nr && i < VTG_CPUS_MAX; i++) {
@@ -104,7 +104,7 @@ static int keep_cpus(struct vt_agent_log *log, const struct vt_guest_record *row
     return keep_arrival(log, row, c->tsc_after);
 }
 
-static int keep_event(struct vt_agent_log *log, const struct vt_guest_record *row)
+static int keep_event(struct vt_view_log *log, const struct vt_guest_record *row)
 {
     if (log->nr_events >= MAX_EVENTS)
         HALVE(log, events);
@@ -114,7 +114,7 @@ static int keep_event(struct vt_agent_log *log, const struct vt_guest_record *ro
     return r ? r : keep_arrival(log, row, row->event.tsc);
 }
 
-int vt_agent_log_record(struct vt_agent_log *log, const struct vt_guest_record *row)
+int vt_view_log_record(struct vt_view_log *log, const struct vt_guest_record *row)
 {
     switch (row->type) {
     case VTG_SYSTEM:
@@ -136,7 +136,7 @@ static uint64_t round_trip(const struct vt_exchange *e)
 }
 
 /* Of two neighbours the quicker one stays: it bounds more. */
-static void thin_exchanges(struct vt_agent_log *log)
+static void thin_exchanges(struct vt_view_log *log)
 {
     size_t kept = 0;
     for (size_t i = 0; i < log->nr_exchanges; i += 2) {
@@ -147,7 +147,7 @@ static void thin_exchanges(struct vt_agent_log *log)
     log->nr_exchanges = kept;
 }
 
-int vt_agent_log_exchange(struct vt_agent_log *log, const struct vt_exchange *row)
+int vt_view_log_exchange(struct vt_view_log *log, const struct vt_exchange *row)
 {
     if (row->received.v < row->sent.v || row->received_tsc.v < row->sent_tsc.v)
         return -EUCLEAN;
@@ -159,7 +159,7 @@ int vt_agent_log_exchange(struct vt_agent_log *log, const struct vt_exchange *ro
     return r;
 }
 
-int vt_agent_log_channel_event(struct vt_agent_log *log, const struct vt_channel_event *row)
+int vt_view_log_channel_event(struct vt_view_log *log, const struct vt_channel_event *row)
 {
     if ((unsigned int)row->kind >= VT_NR_CHANNEL_EVENTS)
         return -EUCLEAN;
@@ -171,7 +171,7 @@ int vt_agent_log_channel_event(struct vt_agent_log *log, const struct vt_channel
     return r;
 }
 
-void vt_agent_log_forget(struct vt_agent_log *log, uint64_t before)
+void vt_view_log_forget(struct vt_view_log *log, uint64_t before)
 {
     const uint64_t map = before > MAP_REACH ? before - MAP_REACH : 0;
     FORGET(log, exchanges, sent, map);
@@ -189,12 +189,12 @@ void vt_agent_log_forget(struct vt_agent_log *log, uint64_t before)
         memmove(log->systems, log->systems + n, log->nr_systems * sizeof(*log->systems));
 }
 
-bool vt_agent_log_is_empty(const struct vt_agent_log *log)
+bool vt_view_log_is_empty(const struct vt_view_log *log)
 {
     return !log->nr_exchanges && !log->nr_arrivals && !log->nr_systems && !log->nr_channel;
 }
 
-void vt_agent_log_release(struct vt_agent_log *log)
+void vt_view_log_release(struct vt_view_log *log)
 {
     free(log->exchanges);
     free(log->arrivals);
@@ -203,5 +203,5 @@ void vt_agent_log_release(struct vt_agent_log *log)
     free(log->cpus);
     free(log->events);
     free(log->channel);
-    *log = (struct vt_agent_log){ 0 };
+    *log = (struct vt_view_log){ 0 };
 }

@@ -3,8 +3,8 @@
  * What an agent in a guest's system said, and what was exchanged with it.  Bounded
  * whatever it sends: the longer ago, the thinner.
  */
-#ifndef VT_AGENTLOG_H
-#define VT_AGENTLOG_H
+#ifndef VT_VIEWLOG_H
+#define VT_VIEWLOG_H
 
 #include <stddef.h>
 
@@ -36,7 +36,7 @@ struct vt_event_row {
     struct vtg_event event;
 };
 
-struct vt_agent_log { /* all in order of arrival */
+struct vt_view_log { /* all in order of arrival */
     struct vt_exchange *exchanges;
     size_t nr_exchanges, room_exchanges;
     struct vt_arrival *arrivals;
@@ -54,12 +54,12 @@ struct vt_agent_log { /* all in order of arrival */
 };
 
 /** SYSTEM, VIEW, CPUS, EVENT are kept, others passed over. 0 or -ENOMEM. */
-int vt_agent_log_record(struct vt_agent_log *log, const struct vt_guest_record *row);
+int vt_view_log_record(struct vt_view_log *log, const struct vt_guest_record *row);
 /** 0, -ENOMEM, or -EUCLEAN if it was answered before it was asked. */
-int vt_agent_log_exchange(struct vt_agent_log *log, const struct vt_exchange *row);
-int vt_agent_log_channel_event(struct vt_agent_log *log, const struct vt_channel_event *row);
-void vt_agent_log_forget(struct vt_agent_log *log, uint64_t before);
-bool vt_agent_log_is_empty(const struct vt_agent_log *log);
-void vt_agent_log_release(struct vt_agent_log *log);
+int vt_view_log_exchange(struct vt_view_log *log, const struct vt_exchange *row);
+int vt_view_log_channel_event(struct vt_view_log *log, const struct vt_channel_event *row);
+void vt_view_log_forget(struct vt_view_log *log, uint64_t before);
+bool vt_view_log_is_empty(const struct vt_view_log *log);
+void vt_view_log_release(struct vt_view_log *log);
 
 #endif
