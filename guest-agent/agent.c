@@ -112,11 +112,60 @@ static void say_cpus(struct vta_agent *a)
     flush_cpus(a);
 }
 
+/* ---- tasks ---- */
+
+#if VTA_HAS_TASKS
+static void say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
+{
+    say(context, type, payload, len);
+}
+#endif
+
+static void open_tasks(struct vta_agent *a)
+{
+    if (!a->options->tasks)
+        return;
+#if VTA_HAS_TASKS
+    char err[256] = "";
+    enum vtg_task_source source = VTG_TASKS_NONE;
+    if (vta_tasks_open(&a->tasks, &source, err, sizeof(err)))
+        fprintf(stderr, "vtime-agent: no intervals of tasks: %s\n", err);
+    else if (err[0])
+        fprintf(stderr, "vtime-agent: intervals of tasks by a lesser source: %s\n", err);
+    a->system.task_source = source;
+#else
+    fprintf(stderr, "vtime-agent: no intervals of tasks: this build has none\n");
+#endif
+}
+
+static void drain_tasks(struct vta_agent *a)
+{
+#if VTA_HAS_TASKS
+    if (a->tasks)
+        vta_tasks_drain(a->tasks, say_frame, a);
+#else
+    (void)a;
+#endif
+}
+
+static int tasks_fd(const struct vta_agent *a)
+{
+#if VTA_HAS_TASKS
+    return a->tasks ? vta_tasks_fd(a->tasks) : -1;
+#else
+    (void)a;
+    return -1;
+#endif
+}
+
+/* ---- rounds ---- */
+
 static void slow_round(struct vta_agent *a)
 {
     if (vta_watch_files(&a->watch, say_event, a))
         say_system(a);
     say_cpus(a);
+    drain_tasks(a);
     vta_processes_find(&a->processes);
 }
 
@@ -133,6 +182,8 @@ static void view_round(struct vta_agent *a)
         vta_processes_sample(&a->processes, 0, say_process, a);
         a->process_ns = now + PROCESS_LEAST_NS;
     }
+    if (tasks_fd(a) < 0)
+        drain_tasks(a);
     if (now >= a->second_ns) {
         slow_round(a);
         a->second_ns = now + SECOND_NS - SECOND_NS / 100; /* a round of its own does not slip by one view */
@@ -208,6 +259,34 @@ static void answer_client(struct vta_agent *a, int client, enum vta_delivery del
     send(a->local.clients[client].fd, &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Whose stretches belong to a mark, now that its processes are known; 0: nobody's any more. */
+static void mark_tasks(struct vta_agent *a, uint32_t mark, uint32_t as)
+{
+#if VTA_HAS_TASKS
+    for (unsigned i = 0; a->tasks && i < a->processes.nr_members; i++)
+        if (a->processes.members[i].mark == mark)
+            vta_tasks_mark(a->tasks, a->processes.members[i].pid, as);
+#else
+    (void)a, (void)mark, (void)as;
+#endif
+}
+
+static void watch_command(struct vta_agent *a, int client, const struct vta_packet *p)
+{
+    vta_processes_watch(&a->processes, p->mark, a->local.clients[client].pid, p->pid);
+    mark_tasks(a, p->mark, p->mark);
+    vta_processes_sample(&a->processes, p->mark, say_process, a);
+}
+
+/* A last look: what it did to its end is to be told. */
+static void unwatch_command(struct vta_agent *a, const struct vta_packet *p)
+{
+    vta_processes_sample(&a->processes, p->mark, say_process, a);
+    drain_tasks(a);
+    mark_tasks(a, p->mark, 0);
+    vta_processes_unwatch(&a->processes, p->mark);
+}
+
 static void obey(struct vta_agent *a, int client, const struct vta_packet *p)
 {
     const size_t head = offsetof(struct vta_packet, said_mark);
@@ -216,17 +295,10 @@ static void obey(struct vta_agent *a, int client, const struct vta_packet *p)
         say(a, (enum vtg_type)p->type, &p->said_mark, (uint32_t)(vta_packet_size(p) - head));
         break;
     case VTA_WATCH:
-        vta_processes_watch(&a->processes, p->mark, a->local.clients[client].pid, p->pid);
-        vta_processes_sample(&a->processes, p->mark, say_process, a);
-#if VTA_HAS_TASKS
-        for (unsigned i = 0; a->tasks && i < a->processes.nr_members; i++)
-            if (a->processes.members[i].mark == p->mark)
-                vta_tasks_mark(a->tasks, a->processes.members[i].pid, p->mark);
-#endif
+        watch_command(a, client, p);
         break;
     case VTA_UNWATCH:
-        vta_processes_sample(&a->processes, p->mark, say_process, a);
-        vta_processes_unwatch(&a->processes, p->mark);
+        unwatch_command(a, p);
         break;
     case VTA_FINISH:
         if (a->options->socket)
@@ -262,50 +334,6 @@ static void check_finish(struct vta_agent *a)
         return;
     answer_client(a, a->finisher, done ? VTA_ARRIVED : VTA_UNHEARD);
     a->finish_ns = 0;
-}
-
-/* ---- tasks ---- */
-
-#if VTA_HAS_TASKS
-static void say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
-{
-    say(context, type, payload, len);
-}
-#endif
-
-static void open_tasks(struct vta_agent *a)
-{
-    if (!a->options->tasks)
-        return;
-#if VTA_HAS_TASKS
-    char err[256] = "";
-    enum vtg_task_source source = VTG_TASKS_NONE;
-    if (vta_tasks_open(&a->tasks, &source, err, sizeof(err)))
-        fprintf(stderr, "vtime-agent: no intervals of tasks: %s\n", err);
-    a->system.task_source = source;
-#else
-    fprintf(stderr, "vtime-agent: no intervals of tasks: this build has none\n");
-#endif
-}
-
-static void drain_tasks(struct vta_agent *a)
-{
-#if VTA_HAS_TASKS
-    if (a->tasks)
-        vta_tasks_drain(a->tasks, say_frame, a);
-#else
-    (void)a;
-#endif
-}
-
-static int tasks_fd(const struct vta_agent *a)
-{
-#if VTA_HAS_TASKS
-    return a->tasks ? vta_tasks_fd(a->tasks) : -1;
-#else
-    (void)a;
-    return -1;
-#endif
 }
 
 /* ---- the loop ---- */

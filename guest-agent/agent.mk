@@ -5,7 +5,7 @@ AGENT_CC     := musl-gcc
 AGENT_SRC    := $(wildcard guest-agent/*.c)
 AGENT_SHARED := lib/wire/frame.c
 AGENT_OBJ    := $(AGENT_SRC:%.c=$(BUILD)/obj/musl/%.o) $(AGENT_SHARED:%.c=$(BUILD)/obj/musl/%.o)
-AGENT_CPPFLAGS := -D_GNU_SOURCE -I. -Iinclude -Ilib -idirafter $(BUILD)/gen/kernel -DVT_RELEASE='"$(RELEASE)"'
+AGENT_CPPFLAGS := -D_GNU_SOURCE -I. -Iinclude -Ilib -isystem $(BUILD)/gen -idirafter $(BUILD)/gen/kernel -DVT_RELEASE='"$(RELEASE)"'
 AGENT_CFLAGS := -std=c17 -Os -g $(WARN) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 
 all: $(BUILD)/bin/vtime-agent
@@ -14,16 +14,22 @@ $(BUILD)/bin/vtime-agent: $(AGENT_OBJ)
 	@mkdir -p $(@D)
 	$(Q)$(AGENT_CC) -static -Wl,--gc-sections -o $@ $^
 
-# musl brings no headers of the kernel; those of the other C library beside them stay out.
+# musl brings no headers of the kernel, nor of libbpf's loader, which is one; those of the other C library beside them stay out.
 $(BUILD)/gen/kernel: | $(BUILD)/.deps
 	$(Q)mkdir -p $@
 	$(Q)ln -sfn /usr/include/linux $@/linux
 	$(Q)ln -sfn /usr/include/asm-generic $@/asm-generic
+	$(Q)ln -sfn /usr/include/bpf $@/bpf
 	$(Q)ln -sfn /usr/include/$$($(CC) -dumpmachine)/asm $@/asm
 
 $(BUILD)/obj/musl/%.o: %.c | $(BUILD)/.deps $(BUILD)/gen/kernel
 	@mkdir -p $(@D)
 	$(Q)$(AGENT_CC) $(AGENT_CPPFLAGS) $(AGENT_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Stretches of tasks: the BPF program is part of the source that loads it.
+ifneq ($(wildcard guest-agent/tasks_bpf.c),)
+$(BUILD)/obj/musl/guest-agent/tasks_bpf.o: $(BUILD)/gen/tasks.lskel.h
+endif
 
 # What of it thinks and does not act, for tests: built as all the rest is.
 AGENT_PURE := guest-agent/ring.c guest-agent/link.c guest-agent/spec.c guest-agent/procfs.c guest-agent/gaps.c
