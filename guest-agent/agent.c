@@ -21,10 +21,15 @@
 #define STOP_NS SECOND_NS
 /* One turn serves so many packets of one client: views come before those. */
 #define PACKETS_PER_TURN 32
+/* Views wait so long for each other, or for so many bytes: each write wakes somebody. */
+#define COMPANY_NS    (SECOND_NS / 50)
+#define COMPANY_BYTES 3072
 
 static void say(struct vta_agent *a, enum vtg_type type, const void *payload, uint32_t len)
 {
     vta_ring_put(&a->ring, type, payload, len, vta_tsc());
+    if (type != VTG_VIEW)
+        a->is_urgent = true;
 }
 
 static void say_event(void *context, const struct vtg_event *event)
@@ -107,11 +112,45 @@ static void say_cpus(struct vta_agent *a)
     flush_cpus(a);
 }
 
+/* ---- tasks ---- */
+
+static void say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
+{
+    say(context, type, payload, len);
+}
+
+static void open_tasks(struct vta_agent *a)
+{
+    if (!a->options->tasks)
+        return;
+    char err[256] = "";
+    enum vtg_task_source source = VTG_TASKS_NONE;
+    if (vta_tasks_open(&a->tasks, &source, err, sizeof(err)))
+        fprintf(stderr, "vtime-agent: no intervals of tasks: %s\n", err);
+    else if (err[0])
+        fprintf(stderr, "vtime-agent: intervals of tasks by a lesser source: %s\n", err);
+    a->system.task_source = source;
+}
+
+static void drain_tasks(struct vta_agent *a)
+{
+    if (a->tasks)
+        vta_tasks_drain(a->tasks, say_frame, a);
+}
+
+static int tasks_fd(const struct vta_agent *a)
+{
+    return a->tasks ? vta_tasks_fd(a->tasks) : -1;
+}
+
+/* ---- rounds ---- */
+
 static void slow_round(struct vta_agent *a)
 {
     if (vta_watch_files(&a->watch, say_event, a))
         say_system(a);
     say_cpus(a);
+    drain_tasks(a);
     vta_processes_find(&a->processes);
 }
 
@@ -128,6 +167,8 @@ static void view_round(struct vta_agent *a)
         vta_processes_sample(&a->processes, 0, say_process, a);
         a->process_ns = now + PROCESS_LEAST_NS;
     }
+    if (tasks_fd(a) < 0)
+        drain_tasks(a);
     if (now >= a->second_ns) {
         slow_round(a);
         a->second_ns = now + SECOND_NS - SECOND_NS / 100; /* a round of its own does not slip by one view */
@@ -203,6 +244,30 @@ static void answer_client(struct vta_agent *a, int client, enum vta_delivery del
     send(a->local.clients[client].fd, &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Whose stretches belong to a mark, now that its processes are known; 0: nobody's any more. */
+static void mark_tasks(struct vta_agent *a, uint32_t mark, uint32_t as)
+{
+    for (unsigned i = 0; a->tasks && i < a->processes.nr_members; i++)
+        if (a->processes.members[i].mark == mark)
+            vta_tasks_mark(a->tasks, a->processes.members[i].pid, as);
+}
+
+static void watch_command(struct vta_agent *a, int client, const struct vta_packet *p)
+{
+    vta_processes_watch(&a->processes, p->mark, a->local.clients[client].pid, p->pid);
+    mark_tasks(a, p->mark, p->mark);
+    vta_processes_sample(&a->processes, p->mark, say_process, a);
+}
+
+/* A last look: what it did to its end is to be told. */
+static void unwatch_command(struct vta_agent *a, const struct vta_packet *p)
+{
+    vta_processes_sample(&a->processes, p->mark, say_process, a);
+    drain_tasks(a);
+    mark_tasks(a, p->mark, 0);
+    vta_processes_unwatch(&a->processes, p->mark);
+}
+
 static void obey(struct vta_agent *a, int client, const struct vta_packet *p)
 {
     const size_t head = offsetof(struct vta_packet, said_mark);
@@ -211,15 +276,10 @@ static void obey(struct vta_agent *a, int client, const struct vta_packet *p)
         say(a, (enum vtg_type)p->type, &p->said_mark, (uint32_t)(vta_packet_size(p) - head));
         break;
     case VTA_WATCH:
-        vta_processes_watch(&a->processes, p->mark, a->local.clients[client].pid, p->pid);
-        vta_processes_sample(&a->processes, p->mark, say_process, a);
-        for (unsigned i = 0; a->tasks && i < a->processes.nr_members; i++)
-            if (a->processes.members[i].mark == p->mark)
-                vta_tasks_mark(a->tasks, a->processes.members[i].pid, p->mark);
+        watch_command(a, client, p);
         break;
     case VTA_UNWATCH:
-        vta_processes_sample(&a->processes, p->mark, say_process, a);
-        vta_processes_unwatch(&a->processes, p->mark);
+        unwatch_command(a, p);
         break;
     case VTA_FINISH:
         if (a->options->socket)
@@ -257,50 +317,27 @@ static void check_finish(struct vta_agent *a)
     a->finish_ns = 0;
 }
 
-/* ---- tasks ---- */
-
-static void say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
-{
-    say(context, type, payload, len);
-}
-
-static void open_tasks(struct vta_agent *a)
-{
-    if (!a->options->tasks)
-        return;
-    char err[256] = "";
-    enum vtg_task_source source = VTG_TASKS_NONE;
-    if (vta_tasks_open(&a->tasks, &source, err, sizeof(err)))
-        fprintf(stderr, "vtime-agent: no intervals of tasks: %s\n", err);
-    a->system.task_source = source;
-}
-
-static void drain_tasks(struct vta_agent *a)
-{
-    if (a->tasks)
-        vta_tasks_drain(a->tasks, say_frame, a);
-}
-
-static int tasks_fd(const struct vta_agent *a)
-{
-    return a->tasks ? vta_tasks_fd(a->tasks) : -1;
-}
-
 /* ---- the loop ---- */
 
 enum { POLL_VIEW, POLL_STEP, POLL_SIGNAL, POLL_CHANNEL, POLL_TASKS, POLL_LISTENER, POLL_CLIENTS };
 enum { NR_POLL = POLL_CLIENTS + VTA_LOCAL_CLIENTS };
 
-static void fill_poll(const struct vta_agent *a, struct pollfd p[NR_POLL])
+/* How many of p are to be looked at. */
+static nfds_t fill_poll(const struct vta_agent *a, struct pollfd p[NR_POLL])
 {
+    nfds_t nr = POLL_CLIENTS;
     p[POLL_VIEW] = (struct pollfd){ .fd = a->view_timer, .events = POLLIN };
     p[POLL_STEP] = (struct pollfd){ .fd = a->step_timer, .events = POLLIN };
     p[POLL_SIGNAL] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
     p[POLL_CHANNEL] = vta_channel_poll(&a->channel);
     p[POLL_TASKS] = (struct pollfd){ .fd = tasks_fd(a), .events = POLLIN };
     p[POLL_LISTENER] = (struct pollfd){ .fd = a->local.listener, .events = POLLIN };
-    for (int i = 0; i < VTA_LOCAL_CLIENTS; i++)
+    for (nfds_t i = 0; i < VTA_LOCAL_CLIENTS; i++) {
         p[POLL_CLIENTS + i] = (struct pollfd){ .fd = a->local.clients[i].fd, .events = POLLIN };
+        if (a->local.clients[i].fd >= 0)
+            nr = POLL_CLIENTS + i + 1;
+    }
+    return nr;
 }
 
 static int time_left_ms(const struct vta_agent *a)
@@ -314,11 +351,29 @@ static int time_left_ms(const struct vta_agent *a)
     return until <= now ? 0 : (int)((until - now) / 1000000u) + 1;
 }
 
+/* The next view is there before those that wait are late. */
+static bool arrives_soon(const struct vta_agent *a)
+{
+    return SECOND_NS * 1000 / a->options->rate_mhz <= COMPANY_NS;
+}
+
+/* At high rates; a view of a lower rate finds that long since the last one. */
+static void write_in_company(struct vta_agent *a)
+{
+    const uint64_t now = vta_now_ns();
+    if (!a->is_urgent && a->channel.state == VTA_CONNECTED && now - a->written_ns < COMPANY_NS &&
+        a->ring.head - a->ring.sent < COMPANY_BYTES && arrives_soon(a))
+        return;
+    a->is_urgent = false;
+    a->written_ns = now;
+    vta_channel_turn(&a->channel, 0);
+}
+
 static void turn(struct vta_agent *a)
 {
     struct pollfd p[NR_POLL];
-    fill_poll(a, p);
-    if (poll(p, NR_POLL, time_left_ms(a)) < 0)
+    const nfds_t nr = fill_poll(a, p);
+    if (poll(p, nr, time_left_ms(a)) < 0)
         memset(p, 0, sizeof(p));
     if (p[POLL_CHANNEL].revents) /* first: questions are about time */
         vta_channel_turn(&a->channel, p[POLL_CHANNEL].revents);
@@ -337,7 +392,7 @@ static void turn(struct vta_agent *a)
         a->stopping = true;
     if (a->channel.link.greeting_wanted)
         greet(a);
-    vta_channel_turn(&a->channel, 0);
+    write_in_company(a);
     check_finish(a);
 }
 

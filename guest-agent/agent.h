@@ -43,6 +43,8 @@ struct vta_agent {
     int view_timer, step_timer, signals;
     bool stopping;
     bool was_set;        /* REALTIME, since the last view */
+    bool is_urgent;      /* something was said that does not wait for company */
+    uint64_t written_ns; /* when the channel last had its turn */
     uint64_t second_ns;  /* when the next slow round is due */
     uint64_t process_ns; /* and the next look at processes */
     uint64_t finish_ns;  /* a private client waits so long for delivery; 0: none does */

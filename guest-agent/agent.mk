@@ -35,3 +35,5 @@ $(BUILD)/libvta.a: $(AGENT_PURE:%.c=$(BUILD)/obj/%.o)
 $(BUILD)/tests/unit/test_agent_%: tests/unit/test_agent_%.c $(BUILD)/libvta.a $(BUILD)/libvt.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libvta.a $(BUILD)/libvt.a -lcmocka $(LDLIBS)
+
+$(BUILD)/fuzz/fuzz_ping: guest-agent/link.c guest-agent/ring.c

@@ -305,7 +305,7 @@ static int run_bench(struct bench *b, const char *socket, const char *to, const 
 
 int vta_bench_main(int argc, char **argv)
 {
-    enum { NAME = 1000, REPEAT, TO, ONE_WAY, RATE, SOCKET, HELP };
+    enum { NAME = 1000, REPEAT, TO, ONE_WAY, RATE, TASKS, SOCKET, HELP };
     static const struct option options[] = {
         { "name", required_argument, NULL, NAME }, { "repeat", required_argument, NULL, REPEAT },
         { "to", required_argument, NULL, TO },     { "one-way", no_argument, NULL, ONE_WAY },
@@ -335,6 +335,9 @@ int vta_bench_main(int argc, char **argv)
             break;
         case RATE:
             r = vta_take_rate(optarg, &o.rate_mhz);
+            break;
+        case TASKS:
+            o.tasks = true;
             break;
         case SOCKET:
             socket = optarg;

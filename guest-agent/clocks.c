@@ -169,6 +169,23 @@ uint64_t vta_steal_ns(uint32_t *have)
     return steal;
 }
 
+long vta_read_text(const char *path, char *out, size_t n)
+{
+    size_t have = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    while (have < n - 1) {
+        const ssize_t r = read(fd, out + have, n - 1 - have);
+        if (r <= 0)
+            break;
+        have += (size_t)r;
+    }
+    close(fd);
+    out[have] = 0;
+    return (long)have;
+}
+
 uint32_t vta_user_hz(void)
 {
     const unsigned long hz = getauxval(AT_CLKTCK); /* sysconf() of musl says 100 whatever it is */
@@ -233,7 +250,7 @@ static uint32_t count_cpus(const char *path)
 {
     char text[1024];
     struct vta_cpu_set set;
-    if (vta_read_file(path, text, sizeof(text)) <= 0 || !vta_parse_cpu_list(text, &set))
+    if (vta_read_text(path, text, sizeof(text)) <= 0 || !vta_parse_cpu_list(text, &set))
         return 0;
     return vta_cpu_count(&set);
 }
@@ -261,7 +278,7 @@ void vta_system_read(struct vtg_system *ret)
     struct utsname name;
     char text[64];
     memset(ret, 0, sizeof(*ret));
-    if (vta_read_file("/proc/sys/kernel/random/boot_id", text, sizeof(text)) > 0)
+    if (vta_read_text("/proc/sys/kernel/random/boot_id", text, sizeof(text)) > 0)
         vta_parse_uuid(text, ret->boot_id);
     ret->tsc_khz = cpuid_tsc_khz();
     if (!ret->tsc_khz)
@@ -272,7 +289,7 @@ void vta_system_read(struct vtg_system *ret)
     ret->release = release_number();
     if (uname(&name) == 0)
         memcpy(ret->kernel, name.release, strnlen(name.release, sizeof(ret->kernel)));
-    const long n = vta_read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+    const long n = vta_read_text("/sys/devices/system/clocksource/clocksource0/current_clocksource",
                                  ret->clocksource, sizeof(ret->clocksource));
     if (n > 0)
         ret->clocksource[strcspn(ret->clocksource, "\n")] = 0;

@@ -9,8 +9,6 @@
 
 #include "vt/guest_wire.h"
 
-#include "guest-agent/readfile.h"
-
 /** The TSC, read after all before it in the program and before all behind it. */
 static inline uint64_t vta_tsc(void)
 {
@@ -46,6 +44,9 @@ uint64_t vta_steal_ns(uint32_t *have);
 
 /** Calls row for each CPU of /proc/stat (cpu UINT32_MAX: the sum of all, first); 0 or -errno. */
 int vta_each_cpu_time(void (*row)(void *context, const struct vtg_cpu_time *cpu), void *context);
+
+/** A file's text, cut at n - 1 bytes, NUL-terminated; bytes or -errno. */
+long vta_read_text(const char *path, char *out, size_t n);
 
 uint32_t vta_user_hz(void);
 

@@ -46,7 +46,7 @@ static void add_schedstat(void *context, uint32_t tid)
     char path[PATH_ROOM], text[96];
     uint64_t run, delay;
     snprintf(path, sizeof(path), "/proc/%u/task/%u/schedstat", sum->pid, tid);
-    if (vta_read_file(path, text, sizeof(text)) <= 0 || !vta_parse_schedstat(text, &run, &delay))
+    if (vta_read_text(path, text, sizeof(text)) <= 0 || !vta_parse_schedstat(text, &run, &delay))
         return;
     sum->run_ns += run;
     sum->delay_ns += delay;
@@ -58,7 +58,7 @@ int vta_process_read(uint32_t pid, struct vtg_process *ret)
     struct schedstat_sum sum = { .pid = pid };
     char path[PATH_ROOM], text[1024];
     snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-    if (vta_read_file(path, text, sizeof(text)) <= 0 || !vta_parse_process(text, vta_user_hz(), &process))
+    if (vta_read_text(path, text, sizeof(text)) <= 0 || !vta_parse_process(text, vta_user_hz(), &process))
         return -ESRCH;
     snprintf(path, sizeof(path), "/proc/%u/task", pid);
     if (process.threads <= 1)
@@ -138,7 +138,7 @@ static void add_thread_children(void *context, uint32_t tid)
     struct adding *a = context;
     char path[PATH_ROOM], text[4096];
     snprintf(path, sizeof(path), "/proc/%u/task/%u/children", a->pid, tid);
-    if (vta_read_file(path, text, sizeof(text)) > 0)
+    if (vta_read_text(path, text, sizeof(text)) > 0)
         each_pid(text, add_found, a);
 }
 
@@ -155,7 +155,7 @@ static void match_process(void *context, uint32_t pid)
     struct vta_processes *p = context;
     char path[PATH_ROOM], comm[32];
     snprintf(path, sizeof(path), "/proc/%u/comm", pid);
-    if (vta_read_file(path, comm, sizeof(comm)) <= 0)
+    if (vta_read_text(path, comm, sizeof(comm)) <= 0)
         return;
     comm[strcspn(comm, "\n")] = 0;
     for (unsigned i = 0; i < p->nr_comms; i++)
@@ -194,7 +194,7 @@ void vta_processes_find(struct vta_processes *p)
         char path[280], text[4096];
         struct adding a = { .p = p };
         snprintf(path, sizeof(path), "%s/cgroup.procs", p->cgroups[i]);
-        if (vta_read_file(path, text, sizeof(text)) > 0)
+        if (vta_read_text(path, text, sizeof(text)) > 0)
             each_pid(text, add_found, &a);
     }
     if (!p->has_children && watches(p))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "guest-agent/spec.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -56,11 +57,12 @@ static int parse_tcp(struct vta_spec *spec, const char *address)
     const char *colon = address ? strrchr(address, ':') : NULL;
     if (!colon || parse_number(colon + 1, strlen(colon + 1), UINT16_MAX, &spec->number) || !spec->number)
         return -EINVAL;
-    size_t n = (size_t)(colon - address);
+    const size_t n = (size_t)(colon - address);
+    uint8_t binary[16];
     const bool bracketed = n > 2 && address[0] == '[' && address[n - 1] == ']';
-    if (!bracketed && memchr(address, ':', n))
+    if (bracketed ? copy_address(spec, address + 1, n - 2) : copy_address(spec, address, n))
         return -EINVAL;
-    return bracketed ? copy_address(spec, address + 1, n - 2) : copy_address(spec, address, n);
+    return inet_pton(bracketed ? AF_INET6 : AF_INET, spec->address, binary) == 1 ? 0 : -EINVAL;
 }
 
 static int parse_path(struct vta_spec *spec, const char *address)

@@ -10,6 +10,18 @@
 #include <string.h>
 #include <unistd.h>
 
+int vta_read_file(const char *path, char *text, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    const ssize_t got = read(fd, text, size - 1);
+    const int err = got < 0 ? -errno : (int)got;
+    close(fd);
+    text[got < 0 ? 0 : got] = 0;
+    return err;
+}
+
 /* The number behind "\nKEY:" of a status file; 0: there is none. */
 static uint32_t number_of(const char *status, const char *key)
 {

@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "guest-agent/readfile.h"
 #include "guest-agent/task_line.h"
 #include "guest-agent/task_who.h"
 #include "guest-agent/tasks.h"
@@ -45,6 +44,9 @@ bool vta_proc_who(uint32_t tid, struct vta_who *ret);
 
 /** Calls see for each task that there is. */
 void vta_proc_each(void (*see)(void *context, const struct vta_who *who), void *context);
+
+/** Reads a small file: its length, the text terminated; -errno. */
+int vta_read_file(const char *path, char *text, size_t size);
 
 /** CPUs that may ever be: one more than the greatest number. */
 uint32_t vta_nr_cpus(void);

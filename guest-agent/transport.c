@@ -44,7 +44,7 @@ static int find_port(const char *name, char *path, size_t n)
     while (r && (entry = readdir(dir))) {
         char file[sizeof(PORTS) + 280], text[128];
         snprintf(file, sizeof(file), PORTS "/%s/name", entry->d_name);
-        if (entry->d_name[0] == '.' || vta_read_file(file, text, sizeof(text)) <= 0)
+        if (entry->d_name[0] == '.' || vta_read_text(file, text, sizeof(text)) <= 0)
             continue;
         text[strcspn(text, "\n")] = 0;
         if (strcmp(text, name) != 0)

@@ -15,7 +15,7 @@
 
 static bool read_line(const char *path, char *out, size_t n)
 {
-    if (vta_read_file(path, out, n) <= 0)
+    if (vta_read_text(path, out, n) <= 0)
         return false;
     out[strcspn(out, "\n")] = 0;
     return true;

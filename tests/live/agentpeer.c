@@ -206,7 +206,7 @@ static void take(void *context, enum vtg_type type, const union vt_frame_body *b
         print_event(p, &body->event);
         break;
     default:
-        printf("type %u\n", type);
+        printf("type %u\n", (unsigned)type);
     }
 }
 
