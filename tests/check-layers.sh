@@ -15,7 +15,7 @@ deny() {
 }
 
 deny 'sqlite3\.h' 'only lib/store speaks SQLite' '*.c' '*.h' ':!lib/store' ':!tests'
-deny '(n?curses|term)' 'only the screen speaks curses' '*.c' '*.h' ':!tui/screen*'
+deny '(n?curses|term\.h)' 'only the screen speaks curses' '*.c' '*.h' ':!tui/screen*'
 deny '(perf|internal)/' 'only collector/counters.c speaks libperf' '*.c' '*.h' ':!collector/counters.c'
 deny '(bpf/|linux/bpf)' 'only the collector speaks libbpf' '*.c' '*.h' ':!collector' ':!tests'
 deny '(store/|cli/|base/|wire/|collector/|correlator/|tui/|reports/|vmm-core/)' \
