@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "channel.h"
-#include "guestproc.h"
 #include "hostinfo.h"
+#include "monitor.h"
 #include "qemu.h"
 
 enum {
@@ -189,7 +189,7 @@ static bool is_open(const struct end *end)
 static bool find_vm(struct vt_agents *a, struct end *end)
 {
     struct vt_known_vm vm;
-    struct vt_guest_process p;
+    struct vt_monitor p;
     const host_ns now = vt_host_now();
 
     if (end->found)
@@ -204,7 +204,7 @@ static bool find_vm(struct vt_agents *a, struct end *end)
     if (now.v < end->look_at.v)
         return false;
     end->look_at.v = now.v + LOOK_AGAIN;
-    if (!vt_guest_process_find(end->address.name, &p))
+    if (!vt_monitor_find(end->address.name, &p))
         return false;
     const char *name = p.by_pid ? NULL : end->address.name;
     const int64_t id = vt_roster_guest(a->sink.roster, p.tgid, p.start_ns, p.kind, name, a->sink.err);
