@@ -75,7 +75,7 @@ static inline bool vtg_pack_stretch(struct vtg_tasks *t, struct vtg_task_cursor 
         return false;
     vtg_put_number(t, c, s->from - c->tsc);
     vtg_put_number(t, c, s->to - s->from);
-    vtg_put_number(t, c, ((uint64_t)step << 1) ^ (step < 0 ? UINT64_MAX : 0));
+    vtg_put_number(t, c, ((uint64_t)step << 1) ^ (uint64_t)(step >> 63));
     vtg_put_number(t, c, s->waited);
     vtg_put_number(t, c, (uint64_t)s->end);
     c->tsc = s->to;
