@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -497,11 +498,19 @@ uint64_t vt_channel_wants(const struct vt_channel *c, host_ns now)
     return now.v - c->asked.v >= every ? 0 : c->asked.v + every - now.v;
 }
 
+/* To a socket whose other end is gone, without a signal; to a terminal. */
+static ssize_t put_bytes(int fd, const void *data, size_t n)
+{
+    const ssize_t done = send(fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    return done < 0 && errno == ENOTSOCK ? write(fd, data, n) : done;
+}
+
 /* The rest of a question that went out in part: nothing may come between. False: there is no room yet. */
 static bool write_rest(struct vt_channel *c)
 {
     while (c->out_at < c->out_len) {
-        const ssize_t n = write(c->fd, c->out + c->out_at, c->out_len - c->out_at);
+        const ssize_t n = put_bytes(c->fd, c->out + c->out_at, c->out_len - c->out_at);
         if (n <= 0)
             return false;
         c->out_at += (size_t)n;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "collector/agents.h"
+#include "collector/channel.h"
 #include "wire/frame.h"
 
 enum { FIRST = 0x1111, SECOND = 0x2222 };
@@ -456,6 +458,64 @@ static void a_guest_that_goes_is_told_and_comes_back(void **state)
     assert_int_equal(r.events[VT_CHANNEL_OPENED], 2);
 }
 
+/* A question goes whole or in parts, never half of one before another; and nothing waits. */
+static void a_full_channel_holds_up_nobody(void **state)
+{
+    struct site *s = *state;
+    struct vt_channel_sink sink = { .epoll_fd = s->epoll_fd, .store = s->store, .roster = s->roster };
+    struct vt_channel *c = calloc(1, sizeof(*c));
+    const int guest = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+    struct vt_agent_address tty;
+    char text[64];
+    uint8_t buf[4096];
+    bool pending;
+    ssize_t n;
+
+    assert_non_null(c);
+    assert_true(guest >= 0 && grantpt(guest) == 0 && unlockpt(guest) == 0);
+    snprintf(text, sizeof(text), "x=tty:%s", ptsname(guest));
+    ok(vt_agent_address_parse(text, &tty, &err));
+    const int fd = vt_agent_connect(&tty, &pending);
+    assert_true(fd >= 0);
+    vt_channel_init(c, &sink, fd, (uint32_t)getpid(), 1, "here");
+    vt_channel_ask(c);
+    host_ns now = c->opened;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 1000; i++, now.v += 2 * VT_NSEC_PER_SEC) /* far more than it holds */
+            vt_channel_time(c, now);
+        while ((n = read(guest, buf, 777)) > 0)
+            vt_frame_decode(&s->heard, buf, (size_t)n, hear, s);
+    }
+    for (int i = 0; i < 3; i++, now.v += 2 * VT_NSEC_PER_SEC)
+        vt_channel_time(c, now);
+    while ((n = read(guest, buf, sizeof(buf))) > 0)
+        vt_frame_decode(&s->heard, buf, (size_t)n, hear, s);
+    assert_in_range(s->pings, 30, 2000);
+    assert_int_equal(s->heard.skipped_bytes + s->heard.bad_crc, 0);
+    vt_channel_close(c);
+    close(guest);
+    free(c);
+}
+
+/* The other end goes between two looks: the write must not end us. */
+static void a_guest_that_went_takes_nobody_with_it(void **state)
+{
+    struct site *s = *state;
+    struct vt_channel_sink sink = { .epoll_fd = s->epoll_fd, .store = s->store, .roster = s->roster };
+    struct vt_channel *c = calloc(1, sizeof(*c));
+    int pair[2];
+
+    assert_non_null(c);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    vt_channel_init(c, &sink, pair[0], (uint32_t)getpid(), 1, "here");
+    vt_channel_ask(c);
+    close(pair[1]);
+    vt_channel_time(c, (host_ns){ c->opened.v + VT_NSEC_PER_SEC });
+    vt_channel_read(c);
+    assert_int_equal(c->fd, -1);
+    free(c);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -472,6 +532,8 @@ int main(void)
         TEST(a_name_that_another_vm_bears_is_told),
         TEST(a_channel_goes_on_in_the_next_recording),
         TEST(a_guest_that_goes_is_told_and_comes_back),
+        TEST(a_full_channel_holds_up_nobody),
+        TEST(a_guest_that_went_takes_nobody_with_it),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
 }
