@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "channel.h"
-#include "guestproc.h"
 #include "hostinfo.h"
+#include "monitor.h"
 #include "qemu.h"
 
 enum {
@@ -43,6 +43,7 @@ struct vt_agents {
     struct vt_channel_sink sink;
     int fd, timer_fd;
     bool armed, finds;
+    size_t looked_at; /* VMs of the roster that were considered */
     unsigned accepts_left;
     struct vt_agent_address address; /* of our own socket */
     struct vt_channel channels[MAX_CHANNELS];
@@ -189,7 +190,7 @@ static bool is_open(const struct end *end)
 static bool find_vm(struct vt_agents *a, struct end *end)
 {
     struct vt_known_vm vm;
-    struct vt_guest_process p;
+    struct vt_monitor p;
     const host_ns now = vt_host_now();
 
     if (end->found)
@@ -204,7 +205,7 @@ static bool find_vm(struct vt_agents *a, struct end *end)
     if (now.v < end->look_at.v)
         return false;
     end->look_at.v = now.v + LOOK_AGAIN;
-    if (!vt_guest_process_find(end->address.name, &p))
+    if (!vt_monitor_find(end->address.name, &p))
         return false;
     const char *name = p.by_pid ? NULL : end->address.name;
     const int64_t id = vt_roster_guest(a->sink.roster, p.tgid, p.start_ns, p.kind, name, a->sink.err);
@@ -428,15 +429,17 @@ static void remove_end(struct vt_agents *a, struct end *end)
         end->channel->of = end;
 }
 
-/* VMs that nobody named an agent for: their QEMU may have one. */
+/* VMs that nobody named an agent for: their QEMU may have one. Each is considered once, and has its end then.
+ */
 static void find_ends(struct vt_agents *a)
 {
     struct vt_known_vm vm;
 
     remove_gone(a);
-    for (size_t i = 0; a->sink.store && vt_roster_at(a->sink.roster, i, &vm) && a->nr_ends < MAX_ENDS; i++) {
-        struct end end = { .found = true, .tgid = vm.tgid, .start_ns = vm.start_ns, .listen_fd = -1 };
-        if (vm.id && !has_end(a, &vm) && vt_process_start(vm.tgid))
+    for (; a->sink.store && a->nr_ends < MAX_ENDS && vt_roster_at(a->sink.roster, a->looked_at, &vm);
+         a->looked_at++) {
+        const struct end end = { .found = true, .tgid = vm.tgid, .start_ns = vm.start_ns, .listen_fd = -1 };
+        if (!has_end(a, &vm) && vt_process_start(vm.tgid))
             add_end(a, &end, NULL);
     }
 }
@@ -536,6 +539,7 @@ int vt_agents_move(struct vt_agents *a, struct vt_store *store, struct vt_roster
             vt_channel_flush(&a->channels[i], true);
     a->sink.store = store;
     a->sink.roster = roster;
+    a->looked_at = 0;
     for (size_t i = 0; i < MAX_CHANNELS; i++) {
         a->channels[i].vm = 0; /* ids are a recording's own */
         if (a->channels[i].fd >= 0 && store && !a->sink.error)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -282,6 +283,32 @@ static void begin_session(struct vt_channel *c, uint64_t session)
     c->stuck_since.v = 0;
 }
 
+static void put_exchange(struct vt_channel *c, struct vt_exchange *row)
+{
+    if (!c->sink->store || !bind_vm(c))
+        return;
+    row->vm = c->vm;
+    const int e = vt_store_put_exchange(c->sink->store, row, c->sink->err);
+    if (e)
+        c->sink->error = e;
+}
+
+/* Somebody is there, and which frames he knows to have arrived. */
+static void note_answer(struct vt_channel *c, uint64_t session, const struct vt_asked *asked)
+{
+    if (c->silent)
+        note_silence(c, c->read_at);
+    c->silent = false;
+    c->answered = c->read_at;
+    if (!c->settled || session != c->session) {
+        begin_session(c, session);
+    } else if (asked->have_seq) {
+        c->decoder.acked = asked->next_seq;
+        c->decoder.has_acked = true;
+    }
+    c->settled = true;
+}
+
 static void on_pong(struct vt_channel *c, const struct vtg_pong *pong)
 {
     struct vt_exchange row;
@@ -289,27 +316,12 @@ static void on_pong(struct vt_channel *c, const struct vtg_pong *pong)
     const enum vt_answer answer =
         c->asks ? vt_pings_answer(&c->pings, pong, c->read_at, c->read_tsc, &row, &asked) : VT_ANSWER_ABSURD;
 
-    if (answer == VT_ANSWER_ABSURD)
+    if (answer == VT_ANSWER_ABSURD || answer == VT_ANSWER_BACKWARDS)
         vt_channel_happens(c, VT_CHANNEL_ABSURD, 1, NULL);
-    if (answer != VT_ANSWER_GOOD)
-        return;
-    if (c->silent)
-        note_silence(c, c->read_at);
-    c->silent = false;
-    c->answered = c->read_at;
-    if (!c->settled || pong->session != c->session)
-        begin_session(c, pong->session);
-    else if (asked.have_seq) {
-        c->decoder.acked = asked.next_seq;
-        c->decoder.has_acked = true;
-    }
-    c->settled = true;
-    if (!c->sink->store || !bind_vm(c))
-        return;
-    row.vm = c->vm;
-    const int e = vt_store_put_exchange(c->sink->store, &row, c->sink->err);
-    if (e)
-        c->sink->error = e;
+    if (answer == VT_ANSWER_GOOD || answer == VT_ANSWER_BACKWARDS)
+        note_answer(c, pong->session, &asked);
+    if (answer == VT_ANSWER_GOOD)
+        put_exchange(c, &row);
 }
 
 /* What a guest has no business to say. */
@@ -413,7 +425,8 @@ static void count_losses(struct vt_channel *c, size_t n)
 
 static void hang_up(struct vt_channel *c, int number)
 {
-    vt_channel_happens(c, VT_CHANNEL_CLOSED, 1, number ? strerror(number) : NULL);
+    if (c->of || c->settled) /* of an agent: a payload's life is its monitor's */
+        vt_channel_happens(c, VT_CHANNEL_CLOSED, 1, number ? strerror(number) : NULL);
     vt_channel_close(c);
 }
 
@@ -485,11 +498,19 @@ uint64_t vt_channel_wants(const struct vt_channel *c, host_ns now)
     return now.v - c->asked.v >= every ? 0 : c->asked.v + every - now.v;
 }
 
+/* To a socket whose other end is gone, without a signal; to a terminal. */
+static ssize_t put_bytes(int fd, const void *data, size_t n)
+{
+    const ssize_t done = send(fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    return done < 0 && errno == ENOTSOCK ? write(fd, data, n) : done;
+}
+
 /* The rest of a question that went out in part: nothing may come between. False: there is no room yet. */
 static bool write_rest(struct vt_channel *c)
 {
     while (c->out_at < c->out_len) {
-        const ssize_t n = write(c->fd, c->out + c->out_at, c->out_len - c->out_at);
+        const ssize_t n = put_bytes(c->fd, c->out + c->out_at, c->out_len - c->out_at);
         if (n <= 0)
             return false;
         c->out_at += (size_t)n;

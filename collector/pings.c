@@ -50,12 +50,12 @@ enum vt_answer vt_pings_answer(struct vt_pings *p, const struct vtg_pong *pong, 
     for (unsigned i = 0; i < VT_PINGS_MAX && !asked; i++)
         if (pong->id && p->asked[i].id == pong->id)
             asked = &p->asked[i];
-    if (!asked)
-        return pong->id && pong->id <= p->forgotten ? VT_ANSWER_LATE : VT_ANSWER_ABSURD;
+    if (!asked || !pong->session)
+        return pong->session && pong->id && pong->id <= p->forgotten ? VT_ANSWER_LATE : VT_ANSWER_ABSURD;
     *ret_asked = *asked;
     *asked = (struct vt_asked){ 0 };
-    if (!pong->session || pong->tsc_received > pong->tsc_sent || at.v < ret_asked->at.v)
-        return VT_ANSWER_ABSURD;
+    if (pong->tsc_received > pong->tsc_sent)
+        return VT_ANSWER_BACKWARDS;
     *ret = (struct vt_exchange){ .session = pong->session,
                                  .sent = ret_asked->at,
                                  .received = at,

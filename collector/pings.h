@@ -40,13 +40,14 @@ void vt_pings_unask(struct vt_pings *p);
 
 enum vt_answer {
     VT_ANSWER_GOOD,
-    VT_ANSWER_LATE,   /* to a question that is forgotten */
-    VT_ANSWER_ABSURD, /* to nothing asked, a second time, or sent before it was received */
+    VT_ANSWER_LATE,      /* to a question that is forgotten */
+    VT_ANSWER_ABSURD,    /* to nothing asked, a second time, or by nobody (session 0) */
+    VT_ANSWER_BACKWARDS, /* to what was asked, but sent before the question was received */
 };
 
 /**
- * An answer that came at these readings, taken just after.  Good: *ret has all but the VM, *ret_asked is the
- * question.
+ * An answer that came at these readings, taken just after.  Good: *ret has all but the VM.  Good or
+ * backwards: *ret_asked is the question.
  */
 enum vt_answer vt_pings_answer(struct vt_pings *p, const struct vtg_pong *pong, host_ns at, host_tsc tsc,
                                struct vt_exchange *ret, struct vt_asked *ret_asked);

@@ -194,6 +194,11 @@ static bool is_called(const struct vm *vm, const char *name, size_t n)
     return vm->name[n] == 0 || strcmp(vm->name + n, tail) == 0;
 }
 
+static bool is_exactly(const struct vm *vm, const char *name, size_t n)
+{
+    return is_called(vm, name, n) && vm->name[n] == 0;
+}
+
 static bool is_pid(const struct vm *vm, const char *text)
 {
     char pid[16];
@@ -211,8 +216,14 @@ static bool lives(const struct vm *vm)
 
 bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known_vm *ret)
 {
+    const size_t n = strlen(name);
+
+    /* another that took the name of one that lives does not get its agent */
     for (size_t i = r->nr_vms; i-- > 0;)
-        if ((is_called(&r->vms[i], name, strlen(name)) || is_pid(&r->vms[i], name)) && lives(&r->vms[i]))
+        if ((is_exactly(&r->vms[i], name, n) || is_pid(&r->vms[i], name)) && lives(&r->vms[i]))
+            return vt_roster_at(r, i, ret);
+    for (size_t i = r->nr_vms; i-- > 0;)
+        if (is_called(&r->vms[i], name, n) && lives(&r->vms[i]))
             return vt_roster_at(r, i, ret);
     return false;
 }

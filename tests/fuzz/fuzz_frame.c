@@ -50,6 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tally a = { 0 }, b = { 0 };
     if (size < 2)
         return 0;
+    whole.in_order = pieces.in_order = size % 2; /* of a sender that sends again */
+    whole.has_acked = pieces.has_acked = size % 4 == 1;
     const size_t piece = data[0] ? data[0] : 1;
     const size_t n = size - 1;
     uint8_t *bytes = malloc(n);
@@ -63,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(bytes);
     if (a.crc != b.crc || a.frames != b.frames || whole.have != pieces.have ||
         whole.skipped_bytes != pieces.skipped_bytes || whole.lost_frames != pieces.lost_frames ||
-        whole.bad_crc != pieces.bad_crc || whole.bad_length != pieces.bad_length)
+        whole.bad_crc != pieces.bad_crc || whole.bad_length != pieces.bad_length ||
+        whole.replayed != pieces.replayed || whole.repeated != pieces.repeated || whole.early != pieces.early)
         abort();
     return 0;
 }

@@ -3,8 +3,8 @@
  * The guest's end of an agent's channel, scripted: what an honest agent does, and what a hostile one might.
  *   agentsim WHERE SECONDS [WHAT…]
  * WHERE: unix:PATH (we connect), unix-listen:PATH, tcp:HOST:PORT, tcp-listen:HOST:PORT, pty:LINK (a
- * terminal, whose other side LINK is made to point to).  It prints its pid, then what it counted.
- * WHAT: see below; none: honest.
+ * terminal, whose other side LINK is made to point to), file:PATH (nobody asks).  It prints its pid, then
+ * what it counted. WHAT: see below; none: honest.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -295,6 +295,10 @@ static int open_channel(const char *where)
     if (vt_agent_address_parse(named, &a, &err)) {
         fprintf(stderr, "%s\n", err.text);
         exit(2);
+    }
+    if (a.way == VT_WAY_FILE) {
+        const int fd = open(vt_agent_path(&a), O_WRONLY | O_CREAT | O_EXCL, 0600);
+        return fd < 0 ? (fail("open"), fd) : fd;
     }
     if (!a.listens) {
         const int fd = vt_agent_connect(&a, &pending);

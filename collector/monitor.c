@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "guestproc.h"
+#include "monitor.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static enum vt_vm_kind kind_of(const char *args, size_t n)
     return is_qemu(args) && !vt_qemu_asks_kvm(args, n) ? VT_VM_TCG : VT_VM_KVM;
 }
 
-bool vt_guest_process_is(const char *args, size_t n, const char *name, enum vt_vm_kind *ret)
+bool vt_monitor_is(const char *args, size_t n, const char *name, enum vt_vm_kind *ret)
 {
     char called[VT_VM_NAME_LEN];
     const char *umid = is_qemu(args) ? NULL : umid_of(args, n);
@@ -43,7 +43,7 @@ bool vt_guest_process_is(const char *args, size_t n, const char *name, enum vt_v
 }
 
 /* Its own arguments only: a monitor, not a shell or editor that names one. */
-static bool look_at(uint32_t pid, const char *name, bool by_pid, struct vt_guest_process *ret)
+static bool look_at(uint32_t pid, const char *name, bool by_pid, struct vt_monitor *ret)
 {
     enum vt_vm_kind kind;
     size_t n;
@@ -54,11 +54,11 @@ static bool look_at(uint32_t pid, const char *name, bool by_pid, struct vt_guest
         kind = kind_of(args, n);
         found = true;
     } else if (args) {
-        found = (is_qemu(args) || umid_of(args, n)) && vt_guest_process_is(args, n, name, &kind);
+        found = (is_qemu(args) || umid_of(args, n)) && vt_monitor_is(args, n, name, &kind);
     }
     free(args);
     if (found)
-        *ret = (struct vt_guest_process){ pid, vt_process_start(pid), kind, by_pid };
+        *ret = (struct vt_monitor){ pid, vt_process_start(pid), kind, by_pid };
     return found && ret->start_ns;
 }
 
@@ -71,9 +71,9 @@ static bool parse_pid(const char *text, uint32_t *ret)
     return *text >= '1' && *text <= '9' && !*end && v <= UINT32_MAX;
 }
 
-bool vt_guest_process_find(const char *name, struct vt_guest_process *ret)
+bool vt_monitor_find(const char *name, struct vt_monitor *ret)
 {
-    struct vt_guest_process found = { 0 }, p;
+    struct vt_monitor found = { 0 }, p;
     uint32_t pid;
 
     if (parse_pid(name, &pid) && look_at(pid, name, true, ret))

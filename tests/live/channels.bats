@@ -1,0 +1,227 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Agents' channels: how they are reached, what is measured over them, and what a hostile one can do.
+
+load helpers
+
+SIM=$LIVE/agentsim
+
+setup() {
+  needs_kvm
+  run_vt=$BATS_TEST_TMPDIR/run.vt
+}
+
+# start_sim WHERE SECONDS WHAT…: the guest's end; its process is the VM, $sim_pid
+start_sim() {
+  "$SIM" "$@" >"$BATS_TEST_TMPDIR/sim.out" 2>&1 3>&- &
+  sim_pid=$!
+}
+
+sql() { sqlite3 "$run_vt" "$1"; }
+
+# events NAME-LIKE: the kinds of channel events of a VM
+events() {
+  sql "select group_concat(name) from (select distinct c.name from channel_event e join vm on vm.id = e.vm
+    join code c on c.kind = 'channel' and c.value = e.kind where vm.name like '$1' order by c.name)"
+}
+
+# check_agent: what an honest agent on this host must leave behind; its TSC is the host's
+check_agent() {
+  [ "$(sql 'select count(*) >= 8 from exchange')" = 1 ]
+  [ "$(sql 'select count(*) from exchange where not (sent_tsc <= guest_received_tsc and
+    guest_received_tsc <= guest_sent_tsc and guest_sent_tsc <= received_tsc and sent_ns <= received_ns)')" = 0 ]
+  [ "$(sql 'select count(*) >= 10 from os_view')" = 1 ]
+  [ "$(sql 'select count(*) from (select id from os_view group by tsc_0 having count(*) > 1)')" = 0 ]
+  [ "$(sql 'select count(*) >= 1 from hello')$(sql 'select count(*) >= 1 from system')" = 11 ]
+  [ "$(sql "select count(*) from exchange where session not in (select session from system)")" = 0 ]
+  [ "$(events 'agentsim/%')" = "$1" ]
+}
+
+@test "an agent behind a unix socket, a TCP port or a terminal is asked, and heard in order" {
+  local where
+  for where in unix-listen:$BATS_TEST_TMPDIR/s tcp-listen:127.0.0.1:34571 pty:$BATS_TEST_TMPDIR/p; do
+    start_sim "$where" 4
+    sleep 0.3
+    where=${where/-listen/}
+    start_record "$run_vt" --agent "$sim_pid=${where/pty/tty}"
+    sleep 2.5
+    stop_record
+    wait "$sim_pid"
+    check_agent OPENED,SESSION || [[ $where == pty* ]] # a terminal echoes until it is told not to
+  done
+}
+
+@test "an agent that connects to us is let in once its VM is known" {
+  local where
+  for where in unix-listen:$BATS_TEST_TMPDIR/l tcp-listen:127.0.0.1:34572; do
+    mkfifo "$BATS_TEST_TMPDIR/go"
+    # the process that will be the agent, known by its pid before it connects
+    sh -c "read -r _ <'$BATS_TEST_TMPDIR/go'; exec '$SIM' '${where/-listen/}' 3" >"$BATS_TEST_TMPDIR/sim.out" 2>&1 3>&- &
+    sim_pid=$!
+    start_record "$run_vt" --agent "$sim_pid=$where"
+    echo go >"$BATS_TEST_TMPDIR/go"
+    wait "$sim_pid"
+    sleep 0.6
+    stop_record
+    rm "$BATS_TEST_TMPDIR/go"
+    [ "$(sql 'select count(*) from mark')" = 2 ]
+    [ "$(sql 'select count(*) >= 8 from exchange')" = 1 ]
+  done
+  [ ! -e "$BATS_TEST_TMPDIR/l" ] # the socket goes with the recorder
+}
+
+@test "an agent at the recorder's own socket is asked, too" {
+  start_record "$run_vt"
+  start_sim "unix:$BATS_TEST_TMPDIR/agent" 3
+  wait "$sim_pid"
+  sleep 0.6
+  stop_record
+  check_agent CLOSED,SESSION
+  [ "$(sql 'select count(*) from mark')" = 2 ]
+}
+
+@test "an agent that begins anew is another session, and nothing is taken twice" {
+  start_sim "unix-listen:$BATS_TEST_TMPDIR/s" 4 anew
+  sleep 0.3
+  start_record "$run_vt" --agent "$sim_pid=unix:$BATS_TEST_TMPDIR/s"
+  sleep 2.5
+  stop_record
+  wait "$sim_pid"
+  [ "$(sql 'select count(distinct session) >= 4 from exchange')" = 1 ]
+  [ "$(sql 'select count(distinct session) >= 4 from system')" = 1 ]
+  [ "$(sql "select sum(count(*)) over () from channel_event join code c on c.kind = 'channel' and c.value = channel_event.kind
+    where c.name = 'SESSION' limit 1")" -ge 3 ]
+  [ "$(sql 'select count(*) from (select id from os_view group by tsc_0 having count(*) > 1)')" = 0 ]
+}
+
+@test "an agent that does not answer is told as silent, and costs nobody anything" {
+  start_sim "unix-listen:$BATS_TEST_TMPDIR/s" 4 deaf
+  sleep 0.3
+  start_record "$run_vt" --agent "$sim_pid=unix:$BATS_TEST_TMPDIR/s"
+  sleep 2.5
+  stop_record
+  wait "$sim_pid"
+  [ "$(events 'agentsim/%')" = OPENED,SILENT ]
+  [ "$(sql 'select count(*) from exchange')" = 0 ]
+}
+
+@test "what cannot be reached is said once, and a VM that is not there at the end" {
+  sleep 30 3>&- &
+  run "$VTIME" record -f -o "$run_vt" --for 1.5 --agent "$!=unix:$BATS_TEST_TMPDIR/none" --agent "nobody=tcp:127.0.0.1:9"
+  [ "$status" -eq 0 ]
+  [[ $output == *"--agent nobody: there was no such VM"* ]]
+  [ "$(events 'sleep/%')" = FAILED ]
+  [ "$(sql 'select count(*) from channel_event')" = 1 ]
+}
+
+@test "QEMU's port for an agent is found, unless somebody else holds it" {
+  command -v qemu-system-x86_64 >/dev/null || skip "no qemu-system-x86_64"
+  local held
+  for held in no yes; do
+    qemu-system-x86_64 -name guest=found -accel kvm -m 64 -display none -nodefaults -device virtio-serial \
+      -chardev "socket,id=ch0,path=$BATS_TEST_TMPDIR/q,server=on,wait=off" \
+      -device virtserialport,chardev=ch0,name=org.vtime.agent.0 >"$BATS_TEST_TMPDIR/qemu.out" 2>&1 3>&- &
+    qemu=$!
+    for _ in $(seq 100); do
+      [ ! -S "$BATS_TEST_TMPDIR/q" ] || break
+      sleep 0.05
+    done
+    if [ $held = yes ]; then
+      "$SIM" "unix:$BATS_TEST_TMPDIR/q" 6 deaf >"$BATS_TEST_TMPDIR/sim.out" 2>&1 3>&- &
+      sim_pid=$!
+      sleep 0.5
+    fi
+    start_record "$run_vt"
+    sleep 4
+    stop_record
+    kill "$qemu"
+    wait "$qemu" || true
+    [ $held = no ] || wait "$sim_pid"
+    # its firmware has no agent: nobody answers
+    [ "$(events found)" = "$([ $held = yes ] || echo OPENED,SILENT)" ]
+  done
+}
+
+@test "what an agent wrote to a file is put into a recording that has ended, once" {
+  start_record "$run_vt"
+  start_guest owner --workload spin --seconds 2
+  "$SIM" "file:$BATS_TEST_TMPDIR/words" 2 >"$BATS_TEST_TMPDIR/sim.out"
+  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 1 ] # it is being written
+  wait "$guest_pid"
+  stop_record
+  run "$VTIME" import "$run_vt" --agent "nobody=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 1 ]
+  [[ $output == *"no VM called nobody"* ]]
+  head -c 3000 "$BATS_TEST_TMPDIR/words" >"$BATS_TEST_TMPDIR/mixed"
+  head -c 700 /dev/urandom >>"$BATS_TEST_TMPDIR/mixed"
+  cat "$BATS_TEST_TMPDIR/words" >>"$BATS_TEST_TMPDIR/mixed"
+  cp "$run_vt" "$BATS_TEST_TMPDIR/other.vt"
+  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 0 ]
+  [[ $output == *" records of owner, 0 frames missing, 0 damaged, 0 bytes of garbage" ]]
+  [ "$(sql 'select count(*) >= 15 from os_view')" = 1 ]
+  [ "$(sql "select count(*) from mark where host_tsc = 0 and host_ns = (select value from meta where key = 'end_ns')")" = 2 ]
+  [ -z "$(events owner)" ]
+  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 1 ]
+  [[ $output == *"already"* ]]
+  run "$VTIME" report "$run_vt"
+  [ "$status" -eq 0 ]
+  run_vt=$BATS_TEST_TMPDIR/other.vt
+  "$VTIME" import -q "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/mixed"
+  [[ $(events owner) == *GARBAGE* ]]
+}
+
+# beside_a_guest SECONDS WHAT…: a payload guest that marks its work, and the hostile one
+beside_a_guest() {
+  local seconds=$1
+  shift
+  start_sim "unix-listen:$BATS_TEST_TMPDIR/s" $((seconds + 3)) "$@"
+  sleep 0.3
+  start_record "$run_vt" --agent "$sim_pid=unix:$BATS_TEST_TMPDIR/s"
+  start_guest victim --workload spin --seconds "$seconds"
+  wait "$guest_pid"
+  sleep 0.6
+  stop_record
+  wait "$sim_pid"
+  # the other guest: all its frames, exactly accounted, and nothing is said of its channel
+  [ "$(sql "select group_concat(kind) from (select mark.kind from mark join vm on vm.id = mark.vm where vm.name = 'victim' order by mark.id)")" = 1,2 ]
+  [ -z "$(events victim)" ]
+  run report "$run_vt" '[.guests[] | select(.name == "victim") | .vcpus[].residual_ns == 0] | all and length == 1'
+  [ "$output" = true ]
+  run report "$run_vt" '.guests[] | select(.name == "victim") | .benchmarks | length == 1'
+  [ "$output" = true ]
+}
+
+@test "a hostile agent is named for what it does, and another guest's marks and figures are whole" {
+  beside_a_guest 4 lengths crc replay backwards escapes unasked tasks
+  [ "$(events 'agentsim/%')" = ABSURD,DAMAGED,GARBAGE,OPENED,REPLAYED,SESSION ]
+  # at most one row of a kind and tick: half a second each
+  [ "$(sql 'select max(n) <= 14 from (select count(*) as n from channel_event group by vm, kind)')" = 1 ]
+  # nothing that a terminal would obey
+  [ "$("$VTIME" report "$run_vt" | tr -d '[:print:]\n' | LC_ALL=C tr -d '\200-\377' | wc -c)" = 0 ]
+  [ "$(sql "select count(*) from hello where name glob '*' || char(27) || '*'")" = 0 ]
+  [ "$(sql "select count(*) > 0 from hello where name_hex is not null")" = 1 ]
+}
+
+@test "a guest that claims another's name is told, and stays who it is" {
+  beside_a_guest 3 claim=victim
+  [ "$(sql "select count(distinct text) || max(text) from channel_event e join code c on c.kind = 'channel' and c.value = e.kind where c.name = 'CLAIMED'")" = 1victim ] ||
+    [ "$(events 'agentsim/%')" = OPENED,SESSION ] # its HELLO came before the victim was there
+  [ "$(sql "select count(distinct vm) from os_view")" = 1 ]
+  [ "$(sql "select vm.name like 'agentsim/%' from os_view join vm on vm.id = os_view.vm limit 1")" = 1 ]
+}
+
+@test "a flood of garbage waits; the collector's memory is bounded, and the other guest is served" {
+  beside_a_guest 6 garbage
+  [[ $(events 'agentsim/%') == *FLOODED*GARBAGE* ]]
+  run cat "$BATS_TEST_TMPDIR/sim.out"
+  garbage=$(sed -n 's/.*garbage //p' "$BATS_TEST_TMPDIR/sim.out")
+  # a mebibyte each tick, and what the socket holds
+  ticks=$(sql 'select count(*) from observer')
+  [ "$garbage" -gt $((2 << 20)) ]
+  [ "$garbage" -le $(((ticks + 3) << 20)) ]
+  # what it takes of memory beside the first writing: the store's own cache, and no more
+  [ "$(sql 'select max(rss_bytes) - min(rss_bytes) < 16 << 20 from observer')" = 1 ]
+}
