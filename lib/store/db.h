@@ -9,7 +9,7 @@
 #include "store/store.h"
 
 #define VT_STORE_APPLICATION_ID 0x7674696d /* "vtim" */
-#define VT_STORE_VERSION        3
+#define VT_STORE_VERSION        4
 
 /* The tables whose rows are structures, in the order in which a reader has them. */
 enum vt_table {
@@ -23,6 +23,8 @@ enum vt_table {
     VT_TABLE_OCCUPANCY,
     VT_TABLE_MOVE,
     VT_TABLE_EXITS,
+    VT_TABLE_KVM_STAT,
+    VT_TABLE_KVM_COUNT,
     VT_TABLE_EXIT_ADDRESS,
     VT_TABLE_HELPER,
     VT_TABLE_HELPER_TIME,
@@ -47,6 +49,8 @@ union vt_row {
     struct vt_occupancy occupancy;
     struct vt_vcpu_move move;
     struct vt_exit_row exits;
+    struct vt_kvm_stat kvm_stat;
+    struct vt_kvm_count kvm_count;
     struct vt_exit_address exit_address;
     struct vt_helper helper;
     struct vt_helper_time helper_time;

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A vtime recording, schema version 3. docs/SCHEMA.md explains it.
+-- A vtime recording, schema version 4. docs/SCHEMA.md explains it.
 -- Times: _ns at host times is CLOCK_MONOTONIC of the host; durations end in
 -- _ns too. The first column of a table grows with every new row: a reader
 -- that remembers the greatest one it saw asks for what is new.
@@ -164,6 +164,22 @@ CREATE TABLE exit_address (
   is_write INTEGER NOT NULL,
   address  INTEGER NOT NULL, -- port; MMIO: the exact guest-physical address; index of the MSR
   count    INTEGER NOT NULL
+) STRICT;
+
+-- KVM's own statistics of a vCPU: what the kernel calls them. None: they could not be read.
+CREATE TABLE kvm_stat (
+  id   INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  unit TEXT NOT NULL -- 'ns', 'bytes', ...; empty: a plain count
+) STRICT;
+
+-- What one of them had grown by since vcpu.born_ns: written when it grew.
+CREATE TABLE kvm_count (
+  id    INTEGER PRIMARY KEY,
+  vcpu  INTEGER NOT NULL REFERENCES vcpu (id),
+  at_ns INTEGER NOT NULL,
+  stat  INTEGER NOT NULL REFERENCES kvm_stat (id),
+  count INTEGER NOT NULL
 ) STRICT;
 
 -- A thread that helps a VM and is no vCPU: of its process, or a vhost worker.
