@@ -91,18 +91,15 @@ static int put_exit(struct vt_recorder *r, uint32_t i, const struct vt_exit_sum 
 }
 
 /* At each reason one look, so that a recording counts on from where the one before it ended. */
-static int put_exits(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, host_ns at, host_ns cut,
+static int put_exits(struct vt_recorder *due, uint32_t slot, const struct vt_slot *s, host_ns at,
                      struct vt_err *err)
 {
-    struct vt_recorder *const due = sums_are_due(r, slot, s, cut) ? r : r->next;
     struct vt_exit_sum sum;
     int e = 0;
 
-    if (s->kind != VT_SLOT_VCPU || !due || !sums_are_due(due, slot, s, cut))
-        return 0;
     for (uint32_t reason = 0; reason < VT_EXIT_REASONS && !e; reason++) {
         uint32_t i = s->exit_sums[reason];
-        if (!i || !vt_probes_exits(r->probes, slot, --i, &sum) || sum.generation != s->generation)
+        if (!i || !vt_probes_exits(due->probes, slot, --i, &sum) || sum.generation != s->generation)
             continue;
         struct vt_exit_row row = { 0, at, reason, sum.count, sum.kernel_ns, sum.user_ns, { 0 } };
         memcpy(row.log2, sum.log2, sizeof(row.log2));
@@ -120,6 +117,70 @@ static int put_exits(struct vt_recorder *r, uint32_t slot, const struct vt_slot 
                                          .count = s->exits_unsummed };
         e = put_exit(to, VT_MAX_EXIT_SUMS + slot, &unsummed, &row, err);
     }
+    return e;
+}
+
+/* A look of which a reader shall know even if nothing grew: there is no later one, or another recording's. */
+static bool look_is_told(const struct vt_recorder *r, const struct vt_slot *s, bool cut,
+                         const struct vt_kvm_look *look)
+{
+    return look->is_new && (cut || r->host.end.v || s->sched == VT_SCHED_GONE);
+}
+
+/*
+ * Those that have grown since they were last written to this recording; as of a
+ * cut all that are not 0.  Of a look that is to be told of, and of a begin that
+ * growth is counted from, the first in any case.
+ */
+static int put_grown(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, host_ns at, bool cut,
+                     const struct vt_kvm_look *look, struct vt_err *err)
+{
+    const size_t nr = vt_probes_kvm_stats(r->probes)->nr;
+    const bool first = r->based[slot] != s->generation;
+    const bool told = look_is_told(r, s, cut, look) || (first && s->born < r->host.begin.v);
+    uint64_t *written = &r->kvm_written[(size_t)slot * VT_KVM_STATS_MAX];
+    struct vt_kvm_count row = { .vcpu = vt_roster_known(r->roster, slot, s->generation),
+                                .at = cumulated_at(r, slot, s, at) };
+    int e = 0;
+
+    if (row.vcpu <= 0)
+        return 0;
+    if (first)
+        memset(written, 0, nr * sizeof(*written));
+    for (size_t i = 0; i < nr && !e; i++) {
+        if (look->sums[i] == written[i] && !(cut && look->is_new && look->sums[i]) && !(told && i == 0))
+            continue;
+        row.stat = (int64_t)i + 1;
+        row.count = written[i] = look->sums[i];
+        e = vt_store_put_kvm_count(r->store, &row, err);
+    }
+    return e;
+}
+
+/* One look for all recordings, as above. */
+static int put_kvm_stats(struct vt_recorder *due, uint32_t slot, const struct vt_slot *s, host_ns at,
+                         host_ns cut, struct vt_err *err)
+{
+    const struct vt_kvm_look look = vt_probes_kvm_look(due->probes, slot, s);
+    int e = 0;
+
+    for (struct vt_recorder *to = due; look.sums && to && !e; to = to->next)
+        e = put_grown(to, slot, s, at, cut.v, &look, err);
+    return e;
+}
+
+/* What is summed up of a vCPU, into every recording that is due. */
+static int put_sums(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, host_ns at, host_ns cut,
+                    struct vt_err *err)
+{
+    struct vt_recorder *const due = sums_are_due(r, slot, s, cut) ? r : r->next;
+    int e;
+
+    if (s->kind != VT_SLOT_VCPU || !due || !sums_are_due(due, slot, s, cut))
+        return 0;
+    e = put_exits(due, slot, s, at, err);
+    if (!e)
+        e = put_kvm_stats(due, slot, s, at, cut, err);
     for (struct vt_recorder *to = due; to; to = to->next)
         to->based[slot] = s->generation;
     return e;
@@ -225,7 +286,7 @@ int rec_checkpoint(struct vt_recorder *r, uint32_t slot, struct vt_slot *s, host
         cp.at = cp.last;
     for (struct vt_recorder *to = r; to && !e; to = to->next)
         e = put_checkpoint(to, slot, s, &cp, err);
-    return e ? e : put_exits(r, slot, s, cp.at, cut, err);
+    return e ? e : put_sums(r, slot, s, cp.at, cut, err);
 }
 
 int rec_read_checkpoint(struct vt_recorder *r, uint32_t slot, struct vt_err *err)
@@ -254,7 +315,7 @@ int rec_meet(struct vt_recorder *r, struct vt_err *err)
         const int64_t vcpu = vt_roster_life(r->roster, slot, &s, err);
         e = vcpu > 0 ? rec_follow(r, slot, &s, vcpu, err) : (int)vcpu;
         if (!e)
-            e = put_exits(r, slot, &s, r->host.begin, r->host.begin, err);
+            e = put_sums(r, slot, &s, r->host.begin, r->host.begin, err);
     }
     return e ? e : rec_put_addresses(r, r->host.begin, err);
 }

@@ -195,7 +195,7 @@ static const char *const without_probe[VT_NR_PROBE_CLASSES] = {
     [VT_PROBE_EXIT] = "a dying vCPU's last moments keep the mode they were in.",
     [VT_PROBE_KVM_RUN] = "time in the monitor (VMM) merges into KVM, or RUN.",
     [VT_PROBE_ENTRY_EXIT] = "GUEST and KVM merge into RUN, class used: KVM's own overhead can't be shown, "
-                            "nor exits by reason.",
+                            "nor exits by reason: KVM's own counters tell how many there were.",
     [VT_PROBE_HALT] = "POLL is not told: polling after HLT counts as KVM, or RUN.",
     [VT_PROBE_ADDRESSES] = "record --exit-addresses tells nothing: which port, MMIO address or MSR makes the "
                            "exits.",

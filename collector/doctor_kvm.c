@@ -296,25 +296,17 @@ void doctor_halt_poll(const struct doctor *d, struct doctor_finding *f)
 
 void doctor_kvm_stats(const struct doctor *d, struct doctor_finding *f)
 {
-    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
-    int stats = vm < 0 ? -1 : ioctl(vm, KVM_GET_STATS_FD, NULL), error = errno;
-    struct kvm_stats_header h = { 0 };
+    const size_t nr = d->probes ? vt_probes_kvm_stats(d->probes)->nr : 0;
 
-    (void)d;
-    doctor_advise(f, "KVM's own counters can't be set beside the exits that the ledger counts.",
+    doctor_advise(f, "KVM's own counters are not recorded: no exits at all where exit events do not fire.",
                   "a kernel of 5.14 or later.");
-    if (vm < 0)
-        doctor_found(f, DOCTOR_UNTRIED, "no VM to ask: %s", strerror(error));
-    else if (stats < 0)
-        doctor_found(f, DOCTOR_LIMITED, "refused: %s", strerror(error));
-    else if (read(stats, &h, sizeof(h)) != sizeof(h) || !h.num_desc)
-        doctor_found(f, DOCTOR_LIMITED, "a descriptor that tells nothing");
+    if (!d->probes)
+        doctor_found(f, DOCTOR_UNTRIED, "the ledger does not load");
+    else if (!nr)
+        doctor_found(f, DOCTOR_LIMITED,
+                     "KVM does not describe them (KVM_GET_STATS_FD), or they can't be read");
     else
-        doctor_found(f, DOCTOR_OK, "%u counters of a VM can be read", h.num_desc);
-    const int fds[] = { stats, vm, kvm };
-    for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+        doctor_found(f, DOCTOR_OK, "%zu counters of each vCPU are read", nr);
 }
 
 void doctor_kvm_debugfs(const struct doctor *d, struct doctor_finding *f)

@@ -96,7 +96,7 @@ int vt_recorder_turn(struct vt_recorder *r, struct vt_recorder *next, const char
     next->host.begin = vt_host_now(); /* for now: what ended before is none of its business */
     r->next = next;
     /* both have this checkpoint: where a poll spans the cut, both know the same of what was before it */
-    e = rec_put_cpus(next, err);
+    e = rec_put_facts(next, err);
     if (!e)
         e = vt_recorder_tick(r, agents_lost, err);
     if (!e) {
@@ -173,7 +173,7 @@ int vt_recorder_resume(struct vt_recorder *r, struct vt_recorder *next, const ch
     hand_over(r, next, r->written_to);
     memcpy(next->lost, r->lost_told, sizeof(next->lost));
     swap_slots(r, next);
-    if ((e = vt_store_put_host(next->store, &next->host, err)) || (e = rec_put_cpus(next, err)) ||
+    if ((e = vt_store_put_host(next->store, &next->host, err)) || (e = rec_put_facts(next, err)) ||
         (e = vt_store_put_loss(next->store, &dropped, err)) || (e = hand_counters(r, next, err)) ||
         (e = vt_recorder_tick(next, agents_lost, err))) {
         swap_slots(r, next);

@@ -36,7 +36,7 @@ static int enter(int vcpu, int run_bytes)
     return r;
 }
 
-static int run_guest(void)
+static int run_guest(struct vt_kvm_stat_list *ret_stats)
 {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm = -1, vcpu = -1, r;
     void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -53,6 +53,8 @@ static int run_guest(void)
     };
     if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) || (vcpu = ioctl(vm, KVM_CREATE_VCPU, 0)) < 0)
         r = -errno;
+    else if (vt_kvm_stats_describe(vcpu, ret_stats) == -ENOMEM)
+        r = -ENOMEM;
     else
         r = enter(vcpu, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
 out:
@@ -67,20 +69,30 @@ out:
     return r;
 }
 
-static void *run_guest_thread(void *ret)
+struct trial {
+    struct vt_kvm_stat_list *stats;
+    int r;
+};
+
+static void *run_guest_thread(void *arg)
 {
-    *(int *)ret = run_guest();
+    struct trial *t = arg;
+
+    t->r = run_guest(t->stats);
     return NULL;
 }
 
 /* In a thread that ends with it: to another recorder this is a guest that came and went. */
-int vt_kvm_selftest(void)
+int vt_kvm_selftest(struct vt_kvm_stat_list *ret_stats)
 {
+    struct trial trial = { ret_stats, 0 };
     pthread_t thread;
-    int r = 0, e = pthread_create(&thread, NULL, run_guest_thread, &r);
+    int e;
 
+    ret_stats->nr = 0;
+    e = pthread_create(&thread, NULL, run_guest_thread, &trial);
     if (e)
         return -e;
     pthread_join(thread, NULL);
-    return r;
+    return trial.r;
 }

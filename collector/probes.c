@@ -28,8 +28,10 @@ struct vt_probes {
     uint32_t nr_cpus;
     const struct vt_exit_sum *exit_sums;
     uint32_t off;
-    bool addresses;           /* their class is loaded */
-    struct address_room *all; /* NULL: it is not */
+    struct vt_kvm_stat_list kvm_stats;
+    struct vt_kvm_reader *kvm_reader; /* NULL: there are none */
+    bool addresses;                   /* their class is loaded */
+    struct address_room *all;         /* NULL: it is not */
     struct vt_timing timing;
     const struct vt_ring_sinks *sinks; /* of the drain under way */
 };
@@ -288,6 +290,22 @@ static int on_ring(void *context, void *data, size_t size)
     return 0;
 }
 
+/* Where they can't be had, none are listed. */
+static void open_kvm_stats(struct vt_probes *p)
+{
+    const struct vt_kvm_source source = {
+        .lives_fd = bpf_map__fd(p->bpf->maps.kvm_lives),
+        .reader_fd = bpf_program__fd(p->bpf->progs.read_kvm_stats),
+        .now = (const uint64_t *)p->bpf->bss->kvm_stats_now,
+    };
+
+    p->kvm_reader = vt_kvm_reader_new(&p->kvm_stats, &source);
+    if (!p->kvm_reader)
+        p->kvm_stats.nr = 0;
+    memcpy(p->bpf->bss->kvm_stat_at, p->kvm_stats.at, sizeof(p->kvm_stats.at));
+    p->bpf->bss->nr_kvm_stats = (uint32_t)p->kvm_stats.nr;
+}
+
 int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **ret, struct vt_err *err)
 {
     struct vt_probes *p = calloc(1, sizeof(*p));
@@ -311,8 +329,9 @@ int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **r
         vt_fail(err, -r, "the BPF programs could not be attached: %s", strerror(-r));
         goto fail;
     }
-    vt_kvm_selftest();
+    vt_kvm_selftest(&p->kvm_stats);
     p->bpf->bss->split = p->bpf->bss->self_entries > 0;
+    open_kvm_stats(p);
     __atomic_store_n(&p->bpf->bss->armed, true, __ATOMIC_RELEASE);
     *ret = p;
     return 0;
@@ -426,6 +445,16 @@ bool vt_probes_read(const struct vt_probes *p, uint32_t slot, struct vt_slot *re
 bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, struct vt_exit_sum *ret)
 {
     return index < VT_MAX_EXIT_SUMS && copy_settled(&p->slots[slot], ret, &p->exit_sums[index], sizeof(*ret));
+}
+
+const struct vt_kvm_stat_list *vt_probes_kvm_stats(const struct vt_probes *p)
+{
+    return &p->kvm_stats;
+}
+
+struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const struct vt_slot *s)
+{
+    return p->kvm_reader ? vt_kvm_reader_look(p->kvm_reader, slot, s) : (struct vt_kvm_look){ 0 };
 }
 
 bool vt_probes_addresses_on(const struct vt_probes *p)
@@ -592,6 +621,7 @@ void vt_probes_close(struct vt_probes *p)
     if (!p)
         return;
     vt_timing_stop(&p->timing);
+    vt_kvm_reader_free(p->kvm_reader);
     ring_buffer__free(p->ring);
     if (p->slots)
         munmap((void *)(uintptr_t)p->slots, SLOTS_BYTES);

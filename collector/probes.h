@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "kvmstats.h"
 #include "vt/ledger.h"
 #include "vt/record.h"
 
@@ -64,6 +65,12 @@ bool vt_probes_read(const struct vt_probes *p, uint32_t slot, struct vt_slot *re
 /** A consistent copy of a sum of exits, by its index in a copy of that slot; false as for vt_probes_read().
  */
 bool vt_probes_exits(const struct vt_probes *p, uint32_t slot, uint32_t index, struct vt_exit_sum *ret);
+
+/** KVM's own statistics that are read of each vCPU; empty where they can't be. */
+const struct vt_kvm_stat_list *vt_probes_kvm_stats(const struct vt_probes *p);
+
+/** What they grew by since the life in that slot began: one look at them. */
+struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const struct vt_slot *s);
 
 /** Is what exits accessed being counted? */
 bool vt_probes_addresses_on(const struct vt_probes *p);

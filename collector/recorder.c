@@ -25,9 +25,10 @@ struct vt_recorder *vt_recorder_new(struct vt_probes *probes, struct vt_store *s
     r->closed = calloc(VT_MAX_SLOTS, sizeof(*r->closed));
     r->exits = calloc(VT_MAX_EXIT_SUMS + VT_MAX_SLOTS, sizeof(*r->exits));
     r->based = calloc(VT_MAX_SLOTS, sizeof(*r->based));
+    r->kvm_written = calloc((size_t)VT_MAX_SLOTS * VT_KVM_STATS_MAX, sizeof(*r->kvm_written));
     r->schedstat = calloc(VT_MAX_SLOTS, sizeof(*r->schedstat));
     r->cost.fd = -1;
-    if (!r->freed || !r->closed || !r->exits || !r->based || !r->schedstat) {
+    if (!r->freed || !r->closed || !r->exits || !r->based || !r->kvm_written || !r->schedstat) {
         vt_recorder_free(r);
         return NULL;
     }
@@ -47,6 +48,7 @@ void vt_recorder_free(struct vt_recorder *r)
     free(r->exits);
     free(r->addresses);
     free(r->based);
+    free(r->kvm_written);
     free(r->schedstat);
     free(r->closed);
     free(r);
@@ -161,7 +163,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
         memcpy(r->host.only, only, strnlen(only, sizeof(r->host.only) - 1));
 }
 
-int rec_put_cpus(struct vt_recorder *r, struct vt_err *err)
+static int put_cpus(struct vt_recorder *r, struct vt_err *err)
 {
     const uint32_t limit = vt_cpu_limit(NULL);
     struct vt_cpu row;
@@ -173,6 +175,16 @@ int rec_put_cpus(struct vt_recorder *r, struct vt_err *err)
     return e;
 }
 
+int rec_put_facts(struct vt_recorder *r, struct vt_err *err)
+{
+    const struct vt_kvm_stat_list *list = vt_probes_kvm_stats(r->probes);
+    int e = put_cpus(r, err);
+
+    for (size_t i = 0; i < list->nr && !e; i++)
+        e = vt_store_put_kvm_stat(r->store, &list->of[i], err);
+    return e;
+}
+
 int vt_recorder_begin(struct vt_recorder *r, const char *only, struct vt_err *err)
 {
     struct vt_clock_pair pair = vt_clock_pair_read();
@@ -181,7 +193,7 @@ int vt_recorder_begin(struct vt_recorder *r, const char *only, struct vt_err *er
     rec_describe(r, only);
     r->host.begin = r->written_to = vt_host_now();
     vt_observer_read(&r->base);
-    if ((e = vt_store_put_host(r->store, &r->host, err)) || (e = rec_put_cpus(r, err)) ||
+    if ((e = vt_store_put_host(r->store, &r->host, err)) || (e = rec_put_facts(r, err)) ||
         (e = vt_store_put_clock_pair(r->store, &pair, err)) || (e = rec_meet(r, err)))
         return e;
     return vt_store_commit(r->store, err);

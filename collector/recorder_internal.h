@@ -47,6 +47,7 @@ struct vt_recorder {
     struct vt_address *addresses; /* what was last written of each, in order of their keys */
     size_t nr_addresses;
     bool met_addresses;               /* some were looked at */
+    uint64_t *kvm_written;            /* by slot, and by KVM's statistic: what was last written */
     uint32_t *based;                  /* by slot: generation of which sums were written */
     struct schedstat_seen *schedstat; /* by slot */
     unsigned known_vms;               /* when helpers were looked for */
@@ -65,7 +66,8 @@ int rec_follow(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, in
 
 /** Fills the host row. */
 void rec_describe(struct vt_recorder *r, const char *only);
-int rec_put_cpus(struct vt_recorder *r, struct vt_err *err);
+/** What is the same all along: the CPUs, and which of KVM's statistics are read. */
+int rec_put_facts(struct vt_recorder *r, struct vt_err *err);
 
 /**
  * Of one slot, into every recording that is being written: its state and sums.

@@ -50,7 +50,8 @@ static int fill_guest(const struct vt_correlator *c, const struct grouping *by, 
         struct vt_vcpu_figures *f = &g->vcpus[g->nr_vcpus++];
         vt_account_vcpu(c, life, window, f, &sums);
         vt_sums_add(&all, &sums);
-        if (vt_exits_fill(c, life, window, f) || vt_addresses_fill(life, window, f))
+        if (vt_exits_fill(c, life, window, f) || vt_kvm_counts_fill(c, life, window, f) ||
+            vt_addresses_fill(life, window, f))
             return -ENOMEM;
     }
     vt_account_fill(&g->account, &all, window.to.v - window.from.v, &c->host,
@@ -88,7 +89,7 @@ static bool is_outlived(const struct vt_correlator *c, const struct grouping *by
 static int fill(const struct vt_correlator *c, const struct grouping *by, struct vt_snapshot *s)
 {
     fill_losses(c, s);
-    if (fill_counter_events(c, s))
+    if (fill_counter_events(c, s) || vt_kvm_stats_fill(c, s))
         return -ENOMEM;
     s->guests = calloc(c->nr_machines + 1, sizeof(*s->guests));
     if (!s->guests)
@@ -186,6 +187,7 @@ void vt_snapshot_free(struct vt_snapshot *s)
     for (size_t i = 0; s->guests && i < s->nr_guests; i++) {
         for (size_t j = 0; s->guests[i].vcpus && j < s->guests[i].nr_vcpus; j++) {
             free(s->guests[i].vcpus[j].exits_by);
+            free(s->guests[i].vcpus[j].kvm_stats);
             free(s->guests[i].vcpus[j].addresses);
         }
         free(s->guests[i].vcpus);
@@ -198,6 +200,7 @@ void vt_snapshot_free(struct vt_snapshot *s)
     }
     free(s->guests);
     free(s->counter_events);
+    free(s->kvm_stats);
     free(s->blame);
     free(s->blame_cells);
     free(s->cpus);

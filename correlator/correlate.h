@@ -31,6 +31,8 @@ int vt_correlator_observer(void *c, const struct vt_observer *row);
 int vt_correlator_occupancy(void *c, const struct vt_occupancy *row);
 int vt_correlator_move(void *c, const struct vt_vcpu_move *row);
 int vt_correlator_exits(void *c, const struct vt_exit_row *row);
+int vt_correlator_kvm_stat(void *c, const struct vt_kvm_stat *row);
+int vt_correlator_kvm_count(void *c, const struct vt_kvm_count *row);
 int vt_correlator_exit_address(void *c, const struct vt_exit_address *row);
 int vt_correlator_helper(void *c, const struct vt_helper *row);
 int vt_correlator_helper_time(void *c, const struct vt_helper_time *row);

@@ -17,6 +17,8 @@ int vt_feed(struct vt_correlator *c, struct vt_store *store, struct vt_store_cur
         .occupancy = vt_correlator_occupancy,
         .move = vt_correlator_move,
         .exits = vt_correlator_exits,
+        .kvm_stat = vt_correlator_kvm_stat,
+        .kvm_count = vt_correlator_kvm_count,
         .exit_address = vt_correlator_exit_address,
         .helper = vt_correlator_helper,
         .helper_time = vt_correlator_helper_time,

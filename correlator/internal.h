@@ -56,6 +56,8 @@ struct vt_life {
     size_t nr_moves, room_moves;
     struct vt_exit_row *exits; /* of one reason by `at` */
     size_t nr_exits, room_exits;
+    struct vt_kvm_count *kvm_counts; /* of one stat by `at` */
+    size_t nr_kvm_counts, room_kvm_counts;
     struct vt_exit_address *addresses; /* of one address by `at` */
     size_t nr_addresses, room_addresses;
     struct vt_tsc_epoch *epochs; /* by `at` */
@@ -127,6 +129,8 @@ struct vt_correlator {
     size_t nr_stretches, room_stretches;
     struct vt_counter_event *counter_events;
     size_t nr_counter_events, room_counter_events;
+    struct vt_kvm_stat *kvm_stats; /* the one of id n is at n - 1 */
+    size_t nr_kvm_stats, room_kvm_stats;
     struct vt_cpu *topology; /* by cpu */
     size_t nr_topology, room_topology;
     bool has_siblings; /* a CPU of it has */
@@ -313,6 +317,15 @@ void vt_exits_forget(struct vt_life *life, uint64_t before);
 /** 0 or -ENOMEM; f->exits_by is the caller's to free. */
 int vt_exits_fill(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
                   struct vt_vcpu_figures *f);
+
+/* ---- kvmstats.c ---- */
+
+void vt_kvm_counts_forget(struct vt_life *life, uint64_t before);
+/** 0 or -ENOMEM; s->kvm_stats is the caller's to free. */
+int vt_kvm_stats_fill(const struct vt_correlator *c, struct vt_snapshot *s);
+/** 0 or -ENOMEM; f->kvm_stats is the caller's to free. */
+int vt_kvm_counts_fill(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
+                       struct vt_vcpu_figures *f);
 
 /* ---- addresses.c ---- */
 

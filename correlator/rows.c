@@ -40,6 +40,7 @@ static void release_life(struct vt_life *life)
     free(life->epochs);
     free(life->moves);
     free(life->exits);
+    free(life->kvm_counts);
     free(life->addresses);
     vt_readings_release(&life->readings);
 }
@@ -75,6 +76,7 @@ void vt_correlator_free(struct vt_correlator *c)
     vt_occupants_release(&c->occupants);
     vt_helpers_release(c);
     free(c->counter_events);
+    free(c->kvm_stats);
     free(c->topology);
     free(c);
 }
@@ -556,6 +558,7 @@ static void forget_life(struct vt_life *life, uint64_t before)
     drop(life->moves, &life->nr_moves, n, sizeof(*life->moves));
     vt_readings_forget(&life->readings, before);
     vt_exits_forget(life, before);
+    vt_kvm_counts_forget(life, before);
     vt_addresses_forget(life, before);
     /* the newest one before the limit is what growth is counted from */
     n = 0;

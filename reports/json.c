@@ -381,6 +381,25 @@ static void add_exit(struct builder *b, cJSON *row, const struct vt_exit_figure 
             b->failed = true;
 }
 
+/* Each by the kernel's name, all that grew by nothing too; null: none was read of this vCPU. */
+static void add_kvm_stats(struct builder *b, cJSON *row, const struct vt_vcpu_figures *c)
+{
+    const struct vt_snapshot *s = b->view->snapshot;
+    if (!c->kvm_stats) {
+        add_text(b, row, "kvm_stats", NULL);
+        return;
+    }
+    cJSON *stats = add_object(b, row, "kvm_stats");
+    for (size_t i = 0; i < s->nr_kvm_stats; i++) {
+        char name[REPORT_NAME_LEN];
+        cJSON *stat = add_object(b, stats, report_name(name, s->kvm_stats[i].name));
+        add_u64(b, stat, "count", c->kvm_stats[i].count);
+        add_name(b, stat, "unit", s->kvm_stats[i].unit);
+        add_accuracy(b, stat, c->kvm_stats[i].accuracy);
+        add_u64(b, stat, "bound", c->kvm_stats[i].bound);
+    }
+}
+
 /* Null where the recording was made without --exit-addresses. */
 static void add_addresses(struct builder *b, cJSON *o, const struct vt_vcpu_figures *c)
 {
@@ -423,6 +442,7 @@ static void add_vcpu(struct builder *b, cJSON *row, const struct vt_vcpu_figures
     cJSON *exits = add_array(b, row, "exits");
     for (size_t i = 0; i < c->nr_exits; i++)
         add_exit(b, add_row(b, exits), &c->exits_by[i]);
+    add_kvm_stats(b, row, c);
     add_u64(b, row, "exits_total", c->exits);
     add_u64(b, row, "user_exits", c->user_exits);
     add_addresses(b, row, c);

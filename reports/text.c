@@ -736,6 +736,7 @@ void report_text(const struct report_view *v, FILE *out)
     report_text_hops(v, out);
     put_helpers(v, out);
     put_exits(v, out);
+    report_text_kvm_stats(v, out);
     report_text_addresses(v, out);
     put_check(v, out);
     report_text_counters(v, out);

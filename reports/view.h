@@ -123,6 +123,11 @@ int report_chart(const struct report_view *v, const char *path, struct vt_err *e
 /** The gnuplot program that report_chart() pipes; for tests. */
 int report_chart_script(const struct report_view *v, bool svg, FILE *out, struct vt_err *err);
 
+/* ---- kvmstats.c ---- */
+
+/** Exits and more by KVM's own counters: in the place of its exit events where those do not fire. */
+void report_text_kvm_stats(const struct report_view *v, FILE *out);
+
 /* ---- joint.c ---- */
 
 /** What the vCPUs of VMs that have several did together. */

@@ -111,7 +111,15 @@ struct task_struct___throttled { /* 6.18+: quota holds tasks, not run queues */
     bool throttled;
 };
 
-struct kvm;
+struct atomic {
+    int counter;
+};
+struct refcount_struct {
+    struct atomic refs;
+};
+struct kvm {
+    struct refcount_struct users_count;
+};
 struct kvm_vcpu_stat_generic {
     unsigned long long blocking;
 };

@@ -141,6 +141,18 @@ struct {
 } exit_sums SEC(".maps");
 __u32 exit_sums_taken;
 
+/* Of each slot's life: KVM's statistics at its begin and end. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, VT_MAX_SLOTS);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, __u32);
+    __type(value, struct vt_kvm_life);
+} kvm_lives SEC(".maps");
+__u32 nr_kvm_stats;                    /* 0: they are not read */
+__u32 kvm_stat_at[VT_KVM_STATS_MAX];   /* where in struct kvm_vcpu_stat each is */
+__u64 kvm_stats_now[VT_KVM_STATS_MAX]; /* what read_kvm_stats() found */
+
 /* Only there if asked for: see --exit-addresses. Its thread alone writes a vCPU's counts. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -336,11 +348,6 @@ static __always_inline struct binding *binding_of(struct task_struct *task)
     return bpf_task_storage_get(&bindings, task, 0, 0);
 }
 
-static __always_inline struct vt_slot *slot_of(struct task_struct *task)
-{
-    return slot_of_binding(binding_of(task));
-}
-
 static __always_inline void note_running(struct vt_running *r, const struct binding *b, __u32 tid)
 {
     r->irq_depth = 0;
@@ -427,6 +434,90 @@ static __always_inline struct machine_sched_info sched_info_of(struct task_struc
     return info;
 }
 
+/* ---- KVM's own statistics ---- */
+
+/*
+ * Elsewhere than in the thread itself a vCPU may be gone, and its memory
+ * another's: a VM's users are none before its vCPUs are given back, and
+ * kvm_vcpu.pid is who ran it last.
+ */
+static __always_inline bool is_vcpu_of(__u64 vcpu, __u32 tid)
+{
+    struct kvm_vcpu *v = (struct kvm_vcpu *)vcpu;
+
+    return BPF_CORE_READ(v, kvm, users_count.refs.counter) > 0 &&
+           (__u32)BPF_CORE_READ(v, pid, numbers[0].nr) == tid;
+}
+
+/* False: it is no more that vCPU, or that thread's; what was copied is not to be used. */
+static __noinline bool copy_kvm_stats(__u64 vcpu, __u32 tid, __u64 *to)
+{
+    __u64 stat = vcpu + bpf_core_field_offset(struct kvm_vcpu, stat);
+    __u32 bytes = bpf_core_field_size(struct kvm_vcpu, stat);
+
+    if (!vcpu || !to || !is_vcpu_of(vcpu, tid))
+        return false;
+    for (__u32 i = 0; i < VT_KVM_STATS_MAX && i < nr_kvm_stats; i++) {
+        __u32 at = kvm_stat_at[i];
+        if (at + sizeof(*to) <= bytes)
+            bpf_probe_read_kernel(&to[i], sizeof(*to), (void *)(stat + at));
+    }
+    return is_vcpu_of(vcpu, tid);
+}
+
+static __always_inline struct vt_kvm_life *kvm_life_of(__u32 slot)
+{
+    return nr_kvm_stats ? bpf_map_lookup_elem(&kvm_lives, &slot) : 0;
+}
+
+static __always_inline void kvm_life_begins(const struct vt_slot *s, __u32 slot)
+{
+    struct vt_kvm_life *l = kvm_life_of(slot);
+
+    if (l && copy_kvm_stats(s->vcpu, s->tid, l->birth))
+        l->begun = s->generation;
+}
+
+/* In its thread. */
+static __always_inline void kvm_life_ends(const struct vt_slot *s, __u32 slot)
+{
+    struct vt_kvm_life *l = kvm_life_of(slot);
+
+    if (l && s->kind == VT_SLOT_VCPU && copy_kvm_stats(s->vcpu, s->tid, l->end))
+        l->ended = s->generation;
+}
+
+/* What the vCPU's next life counts from, its last one counts up to. */
+static __always_inline void kvm_life_moves(__u32 from, __u32 from_generation, __u32 to, __u32 to_generation)
+{
+    struct vt_kvm_life *old = kvm_life_of(from), *new = kvm_life_of(to);
+
+    if (!old || !new || new->begun != to_generation)
+        return;
+    __builtin_memcpy(old->end, new->birth, sizeof(old->end));
+    old->ended = from_generation;
+}
+
+/* The same, of the running thread. */
+static __always_inline void own_kvm_life_ends(const struct vt_slot *s)
+{
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
+
+    if (r && r->tid == s->tid && r->generation == s->generation)
+        kvm_life_ends(s, r->slot);
+}
+
+/* Run by user space: a slot's, into kvm_stats_now. 1: done; 0: the vCPU is no more, or another thread's. */
+SEC("raw_tp")
+int read_kvm_stats(__u64 *ctx)
+{
+    struct vt_slot *s = slot_at((__u32)ctx[0]);
+
+    if (!s || s->generation != (__u32)ctx[1] || s->kind != VT_SLOT_VCPU)
+        return 0;
+    return copy_kvm_stats(s->vcpu, s->tid, kvm_stats_now);
+}
+
 /* ---- birth ---- */
 
 /* It changes seldom, and is asked for at checkpoints only. */
@@ -489,13 +580,15 @@ static __always_inline struct vt_slot *take_slot(__u32 *index)
 }
 
 /* The vCPU ran in another thread until now; that one ends its life itself, at its next event. */
-static __always_inline void leave_old_thread(__u64 vcpu, __u32 tid, __u64 now)
+static __always_inline void leave_old_thread(__u64 vcpu, __u32 tid, const struct binding *is, __u64 now)
 {
     struct binding *b = bpf_map_lookup_elem(&slot_of_vcpu, &vcpu);
     struct vt_slot *old = b ? slot_at(b->slot) : 0;
 
-    if (old && old->generation == b->generation && old->sched != VT_SCHED_GONE && old->tid != tid)
+    if (old && old->generation == b->generation && old->sched != VT_SCHED_GONE && old->tid != tid) {
+        kvm_life_moves(b->slot, b->generation, is->slot, is->generation);
         old->moved_at = now;
+    }
 }
 
 /* A slot that nobody will use after all. */
@@ -556,7 +649,8 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
         waste_slot(s);
         return 0;
     }
-    leave_old_thread(vcpu, s->tid, now);
+    kvm_life_begins(s, b.slot);
+    leave_old_thread(vcpu, s->tid, &b, now);
     *stored = b; /* another is there when the thread takes over another vCPU */
     if (bpf_map_update_elem(&slot_of_vcpu, &vcpu, &b, BPF_ANY))
         count_lost(VT_LOST_NO_SLOT);
@@ -1032,7 +1126,8 @@ static __always_inline void forget_vcpu(struct vt_slot *s)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_sched_process_exit, struct task_struct *task)
 {
-    struct vt_slot *s = slot_of(task);
+    struct binding *b = binding_of(task);
+    struct vt_slot *s = slot_of_binding(b);
     __u32 tgid = (__u32)task->tgid, tid = (__u32)task->pid;
 
     if (tid == tgid)
@@ -1044,6 +1139,7 @@ int BPF_PROG(on_sched_process_exit, struct task_struct *task)
         resolve_acting(s, mode);
         mode_edge(s, bpf_ktime_get_ns(), VT_VMM, s->mode, mode);
         machine_unlock(s);
+        kvm_life_ends(s, b->slot);
         forget_vcpu(s);
     }
     return 0;
@@ -1067,6 +1163,7 @@ static __always_inline void run_begins(struct task_struct *task)
     }
     now = bpf_ktime_get_ns();
     if (s) { /* it ran another vCPU until now */
+        own_kvm_life_ends(s);
         s->moved_at = now;
         forget_vcpu(s);
     }

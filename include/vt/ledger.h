@@ -204,6 +204,20 @@ struct vt_exit_sum {
 };
 
 /*
+ * KVM's own statistics of a vCPU (struct kvm_vcpu_stat), as many as are had of
+ * them; which is which the collector knows from the kernel's description.  They
+ * are cumulated since the vCPU was made, so those at its life's begin and end in
+ * a thread are noted, by slot.
+ */
+#define VT_KVM_STATS_MAX 64
+
+struct vt_kvm_life {
+    vt_u32 begun, ended; /* generation of the slot whose life's these are */
+    vt_u64 birth[VT_KVM_STATS_MAX];
+    vt_u64 end[VT_KVM_STATS_MAX];
+};
+
+/*
  * What a guest accessed that KVM or its monitor had to serve, counted by vCPU,
  * kind, address and direction; only if asked for.  A port by its number, MMIO by
  * the exact guest-physical address, an MSR by its index.

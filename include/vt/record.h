@@ -182,6 +182,23 @@ struct vt_exit_address {
 /** In place of a kind: accesses whose address found no room; address and direction are 0. */
 #define VT_ACCESS_UNSUMMED VT_NR_ACCESSES
 
+/** One of KVM's own statistics of a vCPU, as the kernel describes it (struct kvm_stats_desc). */
+#define VT_KVM_STAT_NAME_LEN 48
+#define VT_KVM_STAT_UNIT_LEN 16
+struct vt_kvm_stat {
+    int64_t id; /* key in the recording, from 1 */
+    char name[VT_KVM_STAT_NAME_LEN];
+    char unit[VT_KVM_STAT_UNIT_LEN]; /* "ns", "bytes", …; empty: a plain count */
+};
+
+/** What it had grown by since the vCPU's life began. */
+struct vt_kvm_count {
+    int64_t vcpu;
+    host_ns at;
+    int64_t stat; /* vt_kvm_stat.id */
+    uint64_t count;
+};
+
 /** A thread that helps a VM and is no vCPU. */
 struct vt_helper {
     int64_t id, vm;

@@ -80,6 +80,18 @@ struct vt_exit_figure {
 };
 
 /**
+ * Growth of one of KVM's own statistics between two readings: the last before the
+ * window's edges.  So the window's own growth is within ± bound of it: what grew
+ * from such a reading to the next one may be on either side of the edge.
+ */
+struct vt_kvm_figure {
+    uint64_t count, bound;
+    /* VT_EXACT: nothing grew around the edges, or they are readings themselves.
+     * VT_ESTIMATED: there is no reading after the window: what came since the last one is not known. */
+    enum vt_accuracy accuracy;
+};
+
+/**
  * What the vCPUs of a VM do together: at every instant the first line that
  * fits.  A vCPU runs while it is on a CPU for its own or its overhead's sake; it
  * waits while its time is stolen or stalled: kept from what it wants, whatever
@@ -135,7 +147,8 @@ struct vt_vcpu_figures {
     struct vt_counter_set counters;
     size_t nr_exits; /* by kernel and user time, the most first */
     struct vt_exit_figure *exits_by;
-    size_t nr_addresses; /* by count, the most first; none if host.exit_addresses is false */
+    struct vt_kvm_figure *kvm_stats; /* by vt_snapshot.kvm_stats; NULL: none was read */
+    size_t nr_addresses;             /* by count, the most first; none if host.exit_addresses is false */
     struct vt_address_figure *addresses;
     uint64_t addresses_unsummed; /* accesses whose address found no room */
 };
@@ -288,6 +301,8 @@ struct vt_snapshot {
     size_t nr_hidden; /* VMs that are not host.only: debtors, but not guests[] */
     size_t nr_counter_events;
     struct vt_counter_event *counter_events; /* what was tried, and which vCPU's failed */
+    size_t nr_kvm_stats;
+    struct vt_kvm_stat *kvm_stats; /* KVM's own statistics that were read, in the kernel's order */
     struct vt_guest *guests;
     struct vt_blame *blame; /* by victim, the greatest debtor first */
     uint64_t interval_ns;   /* 0: the blame is not told by interval */

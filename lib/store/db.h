@@ -25,6 +25,8 @@ enum vt_table {
     VT_TABLE_OCCUPANCY,
     VT_TABLE_MOVE,
     VT_TABLE_EXITS,
+    VT_TABLE_KVM_STAT,
+    VT_TABLE_KVM_COUNT,
     VT_TABLE_EXIT_ADDRESS,
     VT_TABLE_HELPER,
     VT_TABLE_HELPER_TIME,
@@ -60,6 +62,8 @@ union vt_row {
     struct vt_occupancy occupancy;
     struct vt_vcpu_move move;
     struct vt_exit_row exits;
+    struct vt_kvm_stat kvm_stat;
+    struct vt_kvm_count kvm_count;
     struct vt_exit_address exit_address;
     struct vt_helper helper;
     struct vt_helper_time helper_time;

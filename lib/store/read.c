@@ -39,6 +39,10 @@ static bool is_wanted(const struct vt_store_reader *reader, enum vt_table table)
         return reader->move;
     case VT_TABLE_EXITS:
         return reader->exits;
+    case VT_TABLE_KVM_STAT:
+        return reader->kvm_stat;
+    case VT_TABLE_KVM_COUNT:
+        return reader->kvm_count;
     case VT_TABLE_EXIT_ADDRESS:
         return reader->exit_address;
     case VT_TABLE_HELPER:
@@ -100,6 +104,10 @@ static int deliver(const struct vt_store_reader *reader, enum vt_table table, co
         return reader->move(context, &row->move);
     case VT_TABLE_EXITS:
         return reader->exits(context, &row->exits);
+    case VT_TABLE_KVM_STAT:
+        return reader->kvm_stat(context, &row->kvm_stat);
+    case VT_TABLE_KVM_COUNT:
+        return reader->kvm_count(context, &row->kvm_count);
     case VT_TABLE_EXIT_ADDRESS:
         return reader->exit_address(context, &row->exit_address);
     case VT_TABLE_HELPER:
@@ -389,6 +397,10 @@ static int walk_all(struct walk *walk)
         r = walk_table(walk, VT_TABLE_EXITS, "id", "id", &at->exits);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_EXIT_ADDRESS, "id", "id", &at->exit_address);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_KVM_STAT, "id", "id", &at->kvm_stat);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_KVM_COUNT, "id", "id", &at->kvm_count);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_HELPER, "id", "id", &at->helper);
     if (r == 0)

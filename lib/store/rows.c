@@ -145,6 +145,20 @@ static const struct field exits_fields[] = {
     ARRAY(struct vt_exit_row, log2, KIND_U32, UINT32_MAX),
 };
 
+static const struct field kvm_stat_fields[] = {
+    AT(struct vt_kvm_stat, id, KIND_KEY),
+    STRING(struct vt_kvm_stat, name, KIND_TEXT),
+    STRING(struct vt_kvm_stat, unit, KIND_TEXT),
+};
+
+static const struct field kvm_count_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_kvm_count, vcpu, KIND_KEY),
+    AT(struct vt_kvm_count, at, KIND_COUNT),
+    AT(struct vt_kvm_count, stat, KIND_KEY),
+    AT(struct vt_kvm_count, count, KIND_COUNT),
+};
+
 static const struct field exit_address_fields[] = {
     { .kind = KIND_AUTO, .repeat = 1 },
     AT(struct vt_exit_address, vcpu, KIND_KEY),
@@ -405,6 +419,8 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_OCCUPANCY] = TABLE("occupancy", "INSERT", occupancy_fields),
     [VT_TABLE_MOVE] = TABLE("move", "INSERT", move_fields),
     [VT_TABLE_EXITS] = TABLE("exits", "INSERT", exits_fields),
+    [VT_TABLE_KVM_STAT] = TABLE("kvm_stat", "INSERT", kvm_stat_fields),
+    [VT_TABLE_KVM_COUNT] = TABLE("kvm_count", "INSERT", kvm_count_fields),
     [VT_TABLE_EXIT_ADDRESS] = TABLE("exit_address", "INSERT", exit_address_fields),
     [VT_TABLE_HELPER] = TABLE("helper", "INSERT", helper_fields),
     [VT_TABLE_HELPER_TIME] = TABLE("helper_time", "INSERT", helper_time_fields),

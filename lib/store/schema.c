@@ -185,9 +185,10 @@ struct addition {
         *fill; /* SQL: what older rows have in its new last columns (0 when read); NULL: the table is new */
 };
 static const struct addition additions[] = {
-    { 4, "vm_found", NULL }, { 4, "system", NULL },  { 4, "os_view", NULL },  { 4, "cpus", NULL },
-    { 4, "cpu_time", NULL }, { 4, "process", NULL }, { 4, "run", NULL },      { 4, "task", NULL },
-    { 4, "tasks", NULL },    { 4, "event", NULL },   { 4, "exchange", NULL }, { 4, "channel_event", NULL },
+    { 4, "kvm_stat", NULL }, { 4, "kvm_count", NULL },     { 4, "vm_found", NULL }, { 4, "system", NULL },
+    { 4, "os_view", NULL },  { 4, "cpus", NULL },          { 4, "cpu_time", NULL }, { 4, "process", NULL },
+    { 4, "run", NULL },      { 4, "task", NULL },          { 4, "tasks", NULL },    { 4, "event", NULL },
+    { 4, "exchange", NULL }, { 4, "channel_event", NULL },
 };
 
 static const struct addition *later(const char *table, int64_t version)

@@ -174,6 +174,22 @@ CREATE TABLE exit_address (
   count    INTEGER NOT NULL
 ) STRICT;
 
+-- KVM's own statistics of a vCPU: what the kernel calls them. None: they could not be read.
+CREATE TABLE kvm_stat (
+  id   INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  unit TEXT NOT NULL -- 'ns', 'bytes', ...; empty: a plain count
+) STRICT;
+
+-- What one of them had grown by since vcpu.born_ns: written when it grew.
+CREATE TABLE kvm_count (
+  id    INTEGER PRIMARY KEY,
+  vcpu  INTEGER NOT NULL REFERENCES vcpu (id),
+  at_ns INTEGER NOT NULL,
+  stat  INTEGER NOT NULL REFERENCES kvm_stat (id),
+  count INTEGER NOT NULL
+) STRICT;
+
 -- A thread that helps a VM and is no vCPU: of its process, or a vhost worker.
 CREATE TABLE helper (
   id            INTEGER PRIMARY KEY,

@@ -442,6 +442,16 @@ int vt_store_put_exits(struct vt_store *store, const struct vt_exit_row *row, st
     return put_row(store, VT_TABLE_EXITS, row, err);
 }
 
+int vt_store_put_kvm_stat(struct vt_store *store, const struct vt_kvm_stat *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_KVM_STAT, row, err);
+}
+
+int vt_store_put_kvm_count(struct vt_store *store, const struct vt_kvm_count *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_KVM_COUNT, row, err);
+}
+
 int vt_store_put_exit_address(struct vt_store *store, const struct vt_exit_address *row, struct vt_err *err)
 {
     return put_row(store, VT_TABLE_EXIT_ADDRESS, row, err);

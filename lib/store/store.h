@@ -58,6 +58,8 @@ int vt_store_put_counter_event(struct vt_store *store, const struct vt_counter_e
                                struct vt_err *err);
 int vt_store_put_counter(struct vt_store *store, const struct vt_counter_reading *row, struct vt_err *err);
 int vt_store_put_exits(struct vt_store *store, const struct vt_exit_row *row, struct vt_err *err);
+int vt_store_put_kvm_stat(struct vt_store *store, const struct vt_kvm_stat *row, struct vt_err *err);
+int vt_store_put_kvm_count(struct vt_store *store, const struct vt_kvm_count *row, struct vt_err *err);
 int vt_store_put_exit_address(struct vt_store *store, const struct vt_exit_address *row, struct vt_err *err);
 int vt_store_put_helper(struct vt_store *store, const struct vt_helper *row, struct vt_err *err);
 int vt_store_put_helper_time(struct vt_store *store, const struct vt_helper_time *row, struct vt_err *err);
@@ -81,8 +83,9 @@ int vt_store_get_host(struct vt_store *store, struct vt_host *ret, struct vt_err
 /**
  * What a reader does with each row; a non-zero return stops the walk and is
  * returned.  NULL callbacks are skipped.  Order: cpus, vms, vcpus, tsc_epochs,
- * clock_pairs, losses, observers, occupancies, moves, exits, exit_addresses, helpers and their times,
- * guest_records, exchanges, channel_events, checkpoints (by at), then slices (by vCPU, then seq).
+ * clock_pairs, losses, observers, occupancies, moves, exits, exit_addresses, kvm_stats and their counts,
+ * helpers and their times, guest_records, exchanges, channel_events, checkpoints (by at), then slices (by
+ * vCPU, then seq).
  */
 struct vt_store_reader {
     void *context;
@@ -97,6 +100,8 @@ struct vt_store_reader {
     int (*occupancy)(void *context, const struct vt_occupancy *row);
     int (*move)(void *context, const struct vt_vcpu_move *row);
     int (*exits)(void *context, const struct vt_exit_row *row);
+    int (*kvm_stat)(void *context, const struct vt_kvm_stat *row);
+    int (*kvm_count)(void *context, const struct vt_kvm_count *row);
     int (*exit_address)(void *context, const struct vt_exit_address *row);
     int (*helper)(void *context, const struct vt_helper *row);
     int (*helper_time)(void *context, const struct vt_helper_time *row);
@@ -113,7 +118,7 @@ struct vt_store_reader {
 struct vt_store_cursor {
     int64_t cpu, vm, vm_found, vcpu, tsc_epoch, clock_pair, loss, observer, occupancy, move, exits, helper,
         helper_time, guest_record, checkpoint, chunk;
-    int64_t counter_event, counter, exit_address;
+    int64_t counter_event, counter, exit_address, kvm_stat, kvm_count;
     int64_t exchange, channel_event;
 };
 

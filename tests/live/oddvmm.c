@@ -6,10 +6,14 @@
  *   oddvmm alt N    one thread runs two vCPUs in turn, N times
  *   oddvmm wait FILE  the vCPU's own thread sleeps for 0.3 s between two runs, and then
  *                   writes to FILE until that has kept it from running for 20 ms, or often
+ *   oddvmm again N  N VMs one after the other, each gone before the next is made, in one thread;
+ *                   then 0.3 s of nothing
  *   oddvmm helper   beside a vCPU a thread works, and tells what schedstat has of it:
  *                   "run delay", once at its beginning and once at its end
  *   oddvmm ports    the guest writes once to each of all 65536 ports
  *   oddvmm reads    it reads port 0x80 and address 0x3000, 1000 times each
+ * With ODDVMM_STATS=FILE the kernel's statistics of these vCPUs since they were set up are written
+ * there, summed up, as their own process may have them: "NAME SUM", one a line.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -32,6 +36,57 @@ static double now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- what the kernel says of its own vCPUs ---- */
+
+enum { MOST_STATS = 128 };
+
+struct sum {
+    char name[64];
+    uint64_t value;
+};
+static struct sum sums[MOST_STATS];
+
+static void add_to(const char *name, uint64_t value)
+{
+    size_t i = 0;
+
+    while (i < MOST_STATS - 1 && sums[i].name[0] && strcmp(sums[i].name, name) != 0)
+        i++;
+    snprintf(sums[i].name, sizeof(sums[i].name), "%.63s", name);
+    sums[i].value += value;
+}
+
+/* Those of one value: histograms are left out. times -1: what it has already is not to be counted. */
+static void add_stats(int vcpu, int times)
+{
+    int fd = ioctl(vcpu, KVM_GET_STATS_FD, 0);
+    struct kvm_stats_header h;
+
+    if (fd < 0 || pread(fd, &h, sizeof(h), 0) != sizeof(h))
+        return;
+    for (uint32_t i = 0; i < h.num_desc; i++) {
+        char room[256] = "";
+        struct kvm_stats_desc *d = (void *)room;
+        size_t bytes = sizeof(*d) + h.name_size;
+        uint64_t value = 0;
+        if (pread(fd, d, bytes, h.desc_offset + i * (off_t)bytes) == (ssize_t)bytes && d->size == 1 &&
+            pread(fd, &value, sizeof(value), h.data_offset + d->offset) == sizeof(value))
+            add_to(d->name, value * (uint64_t)times);
+    }
+    close(fd);
+}
+
+static void write_stats(void)
+{
+    const char *path = getenv("ODDVMM_STATS");
+    FILE *f = path ? fopen(path, "w") : NULL;
+
+    for (size_t i = 0; f && i < MOST_STATS && sums[i].name[0]; i++)
+        fprintf(f, "%s %llu\n", sums[i].name, (unsigned long long)sums[i].value);
+    if (f)
+        fclose(f);
 }
 
 /* A VM of one vCPU in real mode that runs n bytes of code. Returns the vCPU's descriptor. */
@@ -57,6 +112,8 @@ static int make_vcpu_with(int kvm, const unsigned char *code, size_t n)
     sregs.cs.selector = 0;
     if (ioctl(vcpu, KVM_SET_SREGS, &sregs) || ioctl(vcpu, KVM_SET_REGS, &regs))
         goto fail;
+    close(vm); /* the vCPU keeps it */
+    add_stats(vcpu, -1);
     return vcpu;
 fail:
     perror("oddvmm");
@@ -171,6 +228,17 @@ static void with_helper(int vcpu)
     pthread_join(helper, NULL);
 }
 
+static void again(int kvm, int n)
+{
+    for (; n > 0; n--) {
+        const int vcpu = make_vcpu(kvm);
+        run_for(vcpu, 1);
+        add_stats(vcpu, 1);
+        close(vcpu);
+    }
+    sleep_ms(300);
+}
+
 int main(int argc, char **argv)
 {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), a = make_vcpu(kvm), b = make_vcpu(kvm);
@@ -193,13 +261,18 @@ int main(int argc, char **argv)
         for (int n = atoi(argv[2]); n > 0; n--)
             if (ioctl(a, KVM_RUN, 0) || ioctl(b, KVM_RUN, 0))
                 return 1;
+    } else if (argc == 3 && strcmp(argv[1], "again") == 0) {
+        again(kvm, atoi(argv[2]));
     } else if (argc == 2 && strcmp(argv[1], "ports") == 0) {
         return !run_to_halt(kvm, all_ports, sizeof(all_ports));
     } else if (argc == 2 && strcmp(argv[1], "reads") == 0) {
         return !run_to_halt(kvm, reads, sizeof(reads));
     } else {
-        fputs("usage: oddvmm seq | back | alt N | wait FILE | helper | ports | reads\n", stderr);
+        fputs("usage: oddvmm seq | back | alt N | again N | wait FILE | helper | ports | reads\n", stderr);
         return 2;
     }
+    add_stats(a, 1);
+    add_stats(b, 1);
+    write_stats();
     return 0;
 }

@@ -218,6 +218,7 @@ static void json_has_every_key_of_the_schema(void **state)
         "guests.0.vcpus.0.states.RUN.accuracy",
         "guests.0.vcpus.0.states.LOST.bound_ns",
         "guests.0.vcpus.0.exits",
+        "guests.0.vcpus.0.kvm_stats",
         "guests.0.vcpus.0.addresses",
         "guests.0.vcpus.0.addresses_unsummed",
         "blame.0.victim",
@@ -248,6 +249,43 @@ static void json_figures_carry_their_accuracy(void **state)
     assert_int_equal(at(root, "guests.0.benchmarks.0.true.demand.ns")->valuedouble, 9995000000);
     assert_string_equal(at(root, "guests.0.benchmarks.0.true.demand.accuracy")->valuestring, "estimated");
     cJSON_Delete(root);
+}
+
+/* Without exit events they stand in their place; with them, beside. Names are the kernel's. */
+static void kvms_own_counters_are_told_by_the_kernels_names(void **state)
+{
+    struct vt_kvm_stat stats[] = { { 1, "exits", "" }, { 2, "halt_wait_ns", "ns" }, { 3, "l1d_flush", "" } };
+    struct vt_kvm_figure figures[] = { { 1234, 5, VT_BOUNDED },
+                                       { 1200000000, 0, VT_EXACT },
+                                       { 0, 0, VT_EXACT } };
+    struct made *m = *state;
+    char *text = text_of(&m->view);
+    assert_non_null(strstr(text, "Exits: not known; KVM's exit events do not fire here"));
+    free(text);
+    m->snapshot.nr_kvm_stats = 3;
+    m->snapshot.kvm_stats = stats;
+    m->vcpu[0].kvm_stats = figures;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "\nExits by KVM's own counters, for its exit events do not fire here"));
+    assert_non_null(strstr(text, "  guest-1 0       exits 1234 +-5, halt_wait_ns 1.200 s\n"));
+    free(text);
+    figures[1].accuracy = VT_ESTIMATED;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "exits 1234 +-5, halt_wait_ns ~1.200 s\n"));
+    free(text);
+    m->snapshot.host.has_entry_exit = true;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "\nKVM's own counters of the same vCPUs"));
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_int_equal(at(root, "guests.0.vcpus.0.kvm_stats.exits.count")->valuedouble, 1234);
+    assert_int_equal(at(root, "guests.0.vcpus.0.kvm_stats.exits.bound")->valuedouble, 5);
+    assert_string_equal(at(root, "guests.0.vcpus.0.kvm_stats.exits.accuracy")->valuestring, "bounded");
+    assert_string_equal(at(root, "guests.0.vcpus.0.kvm_stats.halt_wait_ns.unit")->valuestring, "ns");
+    assert_int_equal(at(root, "guests.0.vcpus.0.kvm_stats.l1d_flush.count")->valuedouble, 0);
+    assert_true(cJSON_IsNull(at(root, "guests.1.vcpus.0.kvm_stats")));
+    cJSON_Delete(root);
+    m->vcpu[0].kvm_stats = NULL;
 }
 
 static void json_keeps_all_digits_of_an_integer(void **state)
@@ -857,6 +895,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(json_has_every_key_of_the_schema),
         T(json_figures_carry_their_accuracy),
+        T(kvms_own_counters_are_told_by_the_kernels_names),
         T(json_keeps_all_digits_of_an_integer),
         T(json_dilation_is_taken_from_mark_to_mark),
         T(hostile_names_stay_words),

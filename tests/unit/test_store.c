@@ -1093,6 +1093,73 @@ static void addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not(vo
     }
 }
 
+/* ---- KVM's own statistics ---- */
+
+struct heard_stats {
+    struct vt_kvm_stat stats[2];
+    struct vt_kvm_count counts[2];
+    size_t nr_stats, nr_counts;
+};
+
+static int hear_stat(void *c, const struct vt_kvm_stat *row)
+{
+    struct heard_stats *h = c;
+    h->stats[h->nr_stats++ % 2] = *row;
+    return 0;
+}
+
+static int hear_count(void *c, const struct vt_kvm_count *row)
+{
+    struct heard_stats *h = c;
+    h->counts[h->nr_counts++ % 2] = *row;
+    return 0;
+}
+
+static int read_stats(const char *path, struct heard_stats *h)
+{
+    const struct vt_store_reader reader = { .context = h, .kvm_stat = hear_stat, .kvm_count = hear_count };
+    struct vt_store_cursor cursor = { 0 };
+    struct vt_store *store = NULL;
+    struct vt_err why = { "" };
+    ok(vt_store_open(path, &store, &err));
+    const int r = vt_store_read(store, &cursor, &reader, &why);
+    assert_true(r == 0 || (r == -EUCLEAN && strstr(why.text, "damaged")));
+    vt_store_close(store);
+    return r;
+}
+
+static void kvms_statistics_come_back_and_nonsense_does_not(void **state)
+{
+    const struct place *p = *state;
+    static const char *const nonsense[] = {
+        "UPDATE kvm_stat SET name = hex(zeroblob(40))",
+        "UPDATE kvm_stat SET unit = hex(zeroblob(9))",
+        "UPDATE kvm_count SET vcpu = 0",
+        "UPDATE kvm_count SET stat = 0",
+        "UPDATE kvm_count SET at_ns = -1",
+        "UPDATE kvm_count SET count = -1",
+    };
+    const struct vt_kvm_stat stat = { 1, "halt_wait_ns", "ns" };
+    const struct vt_kvm_count count = { 1, { 7 }, 1, 11 };
+    for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+        struct heard_stats heard = { 0 };
+        unlink(p->path);
+        struct vt_store *store = create(p->path);
+        ok(vt_store_put_kvm_stat(store, &stat, &err));
+        ok(vt_store_put_kvm_count(store, &count, &err));
+        ok(vt_store_commit(store, &err));
+        vt_store_close(store);
+        ok(read_stats(p->path, &heard));
+        assert_int_equal(heard.nr_stats, 1);
+        assert_int_equal(heard.nr_counts, 1);
+        assert_memory_equal(&heard.stats[0], &stat, sizeof(stat));
+        assert_memory_equal(&heard.counts[0], &count, sizeof(count));
+        run_sql(p->path, nonsense[i]);
+        if (read_stats(p->path, &heard) != -EUCLEAN)
+            fail_msg("%s: read", nonsense[i]);
+    }
+}
+
 /* ---- the documented schema ---- */
 
 static void state_columns_are_named_for_the_states(void **state)
@@ -1226,6 +1293,7 @@ int main(void)
         test_in_place(another_schema_is_refused),
         test_in_place(cpus_come_back_and_each_is_there_once),
         test_in_place(addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not),
+        test_in_place(kvms_statistics_come_back_and_nonsense_does_not),
         test_in_place(a_row_with_nonsense_is_refused),
         test_in_place(a_damaged_file_does_no_harm),
         test_in_place(state_columns_are_named_for_the_states),
