@@ -92,9 +92,8 @@ struct vt_store {
     int failed; /* -errno of a put that the coming commit must fail for */
     struct vt_err failure;
     const char *note;
-    int64_t guest_records; /* id of the newest */
-    /* in an older recording: tables that it lacks, and those that lack their last columns */
-    bool absent[VT_NR_TABLES], shorter[VT_NR_TABLES];
+    int64_t guest_records;     /* id of the newest */
+    bool absent[VT_NR_TABLES]; /* in an older recording */
     /* of living vCPUs: a hash table by id, a power of two, never full */
     struct vt_stream **streams;
     size_t room_streams, nr_streams;

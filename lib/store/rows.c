@@ -800,14 +800,11 @@ static int complain(struct vt_store *store, enum vt_table table, sqlite3_stmt *s
 int vt_row_fetch(struct vt_store *store, enum vt_table table, sqlite3_stmt *stmt, union vt_row *ret,
                  struct vt_err *err)
 {
-    const int columns = sqlite3_column_count(stmt);
     int column = 0;
     memset(ret, 0, sizeof(*ret));
     for (size_t i = 0; i < tables[table].nr; i++) {
         const struct field *field = &tables[table].fields[i];
         char *at = (char *)ret + field->offset;
-        if (store->shorter[table] && column >= columns)
-            break;
         for (int k = 0; k < field->repeat; k++)
             if (!fetch_value(stmt, column + k, field, at + (size_t)k * size_of(field->kind)))
                 return complain(store, table, stmt, column + k, err);

@@ -177,26 +177,22 @@ static int check_version(struct vt_store *store, int64_t *ret, struct vt_err *er
     return 0;
 }
 
-/* What a later schema brought: an older recording lacks it. */
-struct addition {
+/* What a later schema brought: an older recording lacks it, and has no such rows. */
+static const struct {
     int version;
     const char *table;
-    const char
-        *fill; /* SQL: what older rows have in its new last columns (0 when read); NULL: the table is new */
-};
-static const struct addition additions[] = {
-    { 4, "kvm_stat", NULL }, { 4, "kvm_count", NULL },     { 4, "vm_found", NULL }, { 4, "system", NULL },
-    { 4, "os_view", NULL },  { 4, "cpus", NULL },          { 4, "cpu_time", NULL }, { 4, "process", NULL },
-    { 4, "run", NULL },      { 4, "task", NULL },          { 4, "tasks", NULL },    { 4, "event", NULL },
-    { 4, "exchange", NULL }, { 4, "channel_event", NULL },
+} additions[] = {
+    { 4, "kvm_stat" }, { 4, "kvm_count" }, { 4, "vm_found" }, { 4, "system" },        { 4, "os_view" },
+    { 4, "cpus" },     { 4, "cpu_time" },  { 4, "process" },  { 4, "run" },           { 4, "task" },
+    { 4, "tasks" },    { 4, "event" },     { 4, "exchange" }, { 4, "channel_event" },
 };
 
-static const struct addition *later(const char *table, int64_t version)
+static bool is_later(const char *table, int64_t version)
 {
     for (size_t i = 0; i < sizeof(additions) / sizeof(additions[0]); i++)
-        if (strcmp(additions[i].table, table) == 0 && additions[i].version > version)
-            return &additions[i];
-    return NULL;
+        if (strcmp(additions[i].table, table) == 0)
+            return additions[i].version > version;
+    return false;
 }
 
 /* Every table of the model must be in the file, with the same words: no view, trigger or column of another's.
@@ -205,21 +201,18 @@ static int compare_tables(struct vt_store *store, struct vt_store *model, int64_
 {
     static const char list[] = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND "
                                "name NOT LIKE 'sqlite_%' AND type = 'table'";
-    /* of a table that has more columns now, only that it is one */
-    static const char find[] =
-        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND (sql = ?2 OR ?3)";
+    static const char find[] = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
     sqlite3_stmt *wanted = NULL, *found = NULL;
     int r = vt_db_prepare(model, list, &wanted, err);
     if (r == 0)
         r = vt_db_prepare(store, find, &found, err);
     while (r == 0 && (r = vt_db_step(model, wanted, err)) == 1) {
-        const struct addition *new = later((const char *)sqlite3_column_text(wanted, 0), version);
-        r = 0;
-        if (new && !new->fill)
+        if (is_later((const char *)sqlite3_column_text(wanted, 0), version)) {
+            r = 0;
             continue;
+        }
         sqlite3_bind_value(found, 1, sqlite3_column_value(wanted, 0));
         sqlite3_bind_value(found, 2, sqlite3_column_value(wanted, 1));
-        sqlite3_bind_int(found, 3, new != NULL);
         r = vt_db_step(store, found, err);
         if (r == 0)
             r = vt_fail(err, EUCLEAN, "%s is damaged: its table %s is missing or another", store->path,
@@ -251,11 +244,8 @@ int vt_schema_check(struct vt_store *store, struct vt_err *err)
     if (r == 0)
         r = compare_tables(store, &model, version, err);
     sqlite3_close(model.db);
-    for (int i = 0; i < VT_NR_TABLES; i++) {
-        const struct addition *new = later(vt_table_name((enum vt_table)i), version);
-        store->absent[i] = new && !new->fill;
-        store->shorter[i] = new &&new->fill;
-    }
+    for (int i = 0; i < VT_NR_TABLES; i++)
+        store->absent[i] = is_later(vt_table_name((enum vt_table)i), version);
     return r;
 }
 
@@ -272,30 +262,6 @@ static int add_table(struct vt_store *store, struct vt_store *model, const char 
     return r;
 }
 
-/* Made anew by the model's words, and the rows put back: ALTER TABLE would leave other words. */
-static int widen_table(struct vt_store *store, struct vt_store *model, const struct addition *add,
-                       struct vt_err *err)
-{
-    char *before = sqlite3_mprintf("CREATE TEMP TABLE kept AS SELECT * FROM main.%s; DROP TABLE main.%s",
-                                   add->table, add->table);
-    char *after =
-        sqlite3_mprintf("INSERT INTO main.%s SELECT *, %s FROM kept; DROP TABLE kept", add->table, add->fill);
-    int r = before && after ? vt_db_exec(store, before, err) : vt_fail(err, ENOMEM, "out of memory");
-    if (r == 0)
-        r = add_table(store, model, add->table, err);
-    if (r == 0)
-        r = vt_db_exec(store, after, err);
-    sqlite3_free(before);
-    sqlite3_free(after);
-    return r;
-}
-
-static int make_addition(struct vt_store *store, struct vt_store *model, const struct addition *add,
-                         struct vt_err *err)
-{
-    return add->fill ? widen_table(store, model, add, err) : add_table(store, model, add->table, err);
-}
-
 int vt_schema_bring_up(struct vt_store *store, struct vt_err *err)
 {
     struct vt_store model = { .path = store->path };
@@ -306,15 +272,13 @@ int vt_schema_bring_up(struct vt_store *store, struct vt_err *err)
     r = open_model(&model, err);
     for (size_t i = 0; i < sizeof(additions) / sizeof(additions[0]) && r == 0; i++)
         if (additions[i].version > version)
-            r = make_addition(store, &model, &additions[i], err);
+            r = add_table(store, &model, additions[i].table, err);
     sqlite3_close(model.db);
     if (r == 0)
         r = insert_codes(store, err);
     if (r == 0)
         r = set_pragma(store, "user_version", VT_STORE_VERSION, err);
-    if (r == 0) {
+    if (r == 0)
         memset(store->absent, 0, sizeof(store->absent));
-        memset(store->shorter, 0, sizeof(store->shorter));
-    }
     return r;
 }
