@@ -47,8 +47,11 @@ static void place(struct vta_ring *r, enum vtg_type type, const void *payload, u
     r->head_seq++;
 }
 
-/* What comes again at the next turn may give way to what does not. */
-static bool is_precious(enum vtg_type type)
+/* HELLO and SYSTEM, after what is told of dropped frames: without them a new host acknowledges nothing. */
+#define GREETING_BYTES 512u
+
+/* Up to where the ring may be filled: what comes again at the next turn gives way to what does not. */
+static size_t limit_of(const struct vta_ring *r, enum vtg_type type)
 {
     switch (type) {
     case VTG_CLOCKS:
@@ -57,15 +60,17 @@ static bool is_precious(enum vtg_type type)
     case VTG_PROCESS:
     case VTG_TASK:
     case VTG_TASKS:
-        return false;
+        return r->size - r->size / 8;
+    case VTG_HELLO:
+    case VTG_SYSTEM:
+        return r->size;
     default:
-        return true;
+        return r->size - GREETING_BYTES;
     }
 }
 
-static bool has_room(const struct vta_ring *r, size_t n, bool precious)
+static bool has_room(const struct vta_ring *r, size_t n, size_t limit)
 {
-    const size_t limit = precious ? r->size : r->size - r->size / 8;
     return vta_ring_kept(r) + n <= limit;
 }
 
@@ -87,7 +92,7 @@ bool vta_ring_put(struct vta_ring *r, enum vtg_type type, const void *payload, u
 {
     const size_t n = untold_bytes(r) + sizeof(struct vtg_frame) + len;
     r->made++;
-    if (len > VTG_MAX_PAYLOAD || !has_room(r, n, is_precious(type))) {
+    if (len > VTG_MAX_PAYLOAD || !has_room(r, n, limit_of(r, type))) {
         r->dropped++;
         r->untold++;
         return false;
@@ -99,7 +104,7 @@ bool vta_ring_put(struct vta_ring *r, enum vtg_type type, const void *payload, u
 
 void vta_ring_tell(struct vta_ring *r, uint64_t tsc)
 {
-    if (has_room(r, untold_bytes(r), false))
+    if (has_room(r, untold_bytes(r), limit_of(r, VTG_VIEW)))
         place_untold(r, tsc);
 }
 
