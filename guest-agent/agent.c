@@ -163,8 +163,18 @@ static int tasks_fd(const struct vta_agent *a)
 
 /* ---- rounds ---- */
 
+/* At a high rate and on a busy CPU that is often: one event for all of a second. */
+static void say_missed(struct vta_agent *a)
+{
+    if (!a->missed || vta_ring_is_tight(&a->ring))
+        return;
+    say_simple_event(a, VTG_EVENT_MISSED, (int64_t)a->missed);
+    a->missed = 0;
+}
+
 static void slow_round(struct vta_agent *a)
 {
+    say_missed(a);
     if (vta_watch_files(&a->watch, say_event, a))
         say_system(a);
     say_cpus(a);
@@ -179,8 +189,7 @@ static void view_round(struct vta_agent *a)
         return;
     const uint64_t now = vta_now_ns();
     say_view(a);
-    if (due > 1)
-        say_simple_event(a, VTG_EVENT_MISSED, (int64_t)(due - 1));
+    a->missed += due - 1;
     if (now >= a->process_ns && !vta_processes_empty(&a->processes)) {
         vta_processes_sample(&a->processes, 0, say_process, a);
         a->process_ns = now + PROCESS_LEAST_NS;
@@ -478,6 +487,7 @@ int vta_agent_run(struct vta_agent *a)
     }
     if (!a->options->socket)
         return 0;
+    say_missed(a);
     say_simple_event(a, VTG_EVENT_STOP, 0);
     flush_to_the_end(a);
     return 0;

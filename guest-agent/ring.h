@@ -36,6 +36,9 @@ void vta_ring_init(struct vta_ring *r, void *bytes, size_t size);
  */
 bool vta_ring_put(struct vta_ring *r, enum vtg_type type, const void *payload, uint32_t len, uint64_t tsc);
 
+/** What comes all the time might find no room. */
+bool vta_ring_is_tight(const struct vta_ring *r);
+
 /** Tells of dropped frames as soon as there is room. */
 void vta_ring_tell(struct vta_ring *r, uint64_t tsc);
 

@@ -143,8 +143,8 @@ sys %6S"; time "$@" 2>bench.err' - "$AGENT" bench --name loop -- sh -c "$busy" 2
   [ "$user" -gt 0 ]
   within "$((user + sys))" "$(($(field_ns user) + $(field_ns sys)))" 20000000
   grep -q "^mark 2 id $id name loop mono [0-9]* cpu $((user + sys)) " peer.out
-  # RUN stands just before the END mark
-  [ "$(grep -B 1 "^mark 2 id $id" peer.out | head -n 1 | cut -d' ' -f1)" = run ]
+  # RUN comes before the END mark
+  [ "$(grep -n "^run 1 of 1 mark $id" peer.out | cut -d: -f1)" -lt "$(grep -n "^mark 2 id $id" peer.out | cut -d: -f1)" ]
   # the command's process, before it did anything and when it had ended
   grep -q "^process .* mark $id user 0 sys 0 " peer.out
   local last
