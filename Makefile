@@ -87,7 +87,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/vtime
 	install -m 755 $(BUILD)/bin/vtime $(DESTDIR)$(PREFIX)/bin/vtime
 	ln -sf vtime $(DESTDIR)$(PREFIX)/bin/vtop
-	install -m 755 $(BUILD)/bin/vtime-agent $(DESTDIR)$(PREFIX)/bin/vtime-agent
+	install -s -m 755 $(BUILD)/bin/vtime-agent $(DESTDIR)$(PREFIX)/bin/vtime-agent
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -d $(DESTDIR)$(UNITDIR)
 	sed 's,@BINDIR@,$(PREFIX)/bin,g' packaging/vtime.service.in >$(DESTDIR)$(UNITDIR)/vtime.service

@@ -21,8 +21,11 @@
 #define STOP_NS SECOND_NS
 /* One turn serves so many packets of one client: views come before those. */
 #define PACKETS_PER_TURN 32
-/* Views wait so long for each other, or for so many bytes: each write wakes somebody. */
-#define COMPANY_NS    (SECOND_NS / 50)
+/*
+ * Views wait so long for each other, for so many bytes, or for the next question: each
+ * write wakes somebody, and is an exit of the VM where the channel is a device.
+ */
+#define COMPANY_NS    (SECOND_NS / 4)
 #define COMPANY_BYTES 3072
 
 static void say(struct vta_agent *a, enum vtg_type type, const void *payload, uint32_t len)
@@ -145,8 +148,18 @@ static int tasks_fd(const struct vta_agent *a)
 
 /* ---- rounds ---- */
 
+/* At a high rate and on a busy CPU that is often: one event for all of a second. */
+static void say_missed(struct vta_agent *a)
+{
+    if (!a->missed || vta_ring_is_tight(&a->ring))
+        return;
+    say_simple_event(a, VTG_EVENT_MISSED, (int64_t)a->missed);
+    a->missed = 0;
+}
+
 static void slow_round(struct vta_agent *a)
 {
+    say_missed(a);
     if (vta_watch_files(&a->watch, say_event, a))
         say_system(a);
     say_cpus(a);
@@ -161,8 +174,7 @@ static void view_round(struct vta_agent *a)
         return;
     const uint64_t now = vta_now_ns();
     say_view(a);
-    if (due > 1)
-        say_simple_event(a, VTG_EVENT_MISSED, (int64_t)(due - 1));
+    a->missed += due - 1;
     if (now >= a->process_ns && !vta_processes_empty(&a->processes)) {
         vta_processes_sample(&a->processes, 0, say_process, a);
         a->process_ns = now + PROCESS_LEAST_NS;
@@ -357,7 +369,7 @@ static bool arrives_soon(const struct vta_agent *a)
     return SECOND_NS * 1000 / a->options->rate_mhz <= COMPANY_NS;
 }
 
-/* At high rates; a view of a lower rate finds that long since the last one. */
+/* A question's answer takes along what waits: that is the channel's own turn. */
 static void write_in_company(struct vta_agent *a)
 {
     const uint64_t now = vta_now_ns();
@@ -375,8 +387,10 @@ static void turn(struct vta_agent *a)
     const nfds_t nr = fill_poll(a, p);
     if (poll(p, nr, time_left_ms(a)) < 0)
         memset(p, 0, sizeof(p));
-    if (p[POLL_CHANNEL].revents) /* first: questions are about time */
+    if (p[POLL_CHANNEL].revents) { /* first: questions are about time */
         vta_channel_turn(&a->channel, p[POLL_CHANNEL].revents);
+        a->written_ns = vta_now_ns();
+    }
     if (p[POLL_VIEW].revents)
         view_round(a);
     if (p[POLL_STEP].revents)
@@ -454,6 +468,7 @@ int vta_agent_run(struct vta_agent *a)
     }
     if (!a->options->socket)
         return 0;
+    say_missed(a);
     say_simple_event(a, VTG_EVENT_STOP, 0);
     flush_to_the_end(a);
     return 0;

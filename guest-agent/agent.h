@@ -42,6 +42,7 @@ struct vta_agent {
     struct vtg_cpus cpus; /* the frame that is being filled */
     int view_timer, step_timer, signals;
     bool stopping;
+    uint64_t missed;     /* views, of which no event told yet */
     bool was_set;        /* REALTIME, since the last view */
     bool is_urgent;      /* something was said that does not wait for company */
     uint64_t written_ns; /* when the channel last had its turn */

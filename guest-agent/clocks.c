@@ -234,9 +234,20 @@ static uint64_t perf_tsc_khz(void)
     return khz;
 }
 
+/* The CPUID that User Mode Linux sees is its host's, whatever that runs on. */
+static bool is_user_mode_linux(void)
+{
+    char text[256];
+    return vta_read_text("/proc/cpuinfo", text, sizeof(text)) > 0 && strstr(text, "User Mode Linux");
+}
+
 static void read_hypervisor(char out[16])
 {
     uint32_t a, b, c, d;
+    if (is_user_mode_linux()) {
+        memcpy(out, "UserModeLinux", 14);
+        return;
+    }
     __cpuid(1, a, b, c, d);
     if (!(c >> 31))
         return;

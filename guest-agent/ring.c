@@ -47,9 +47,20 @@ static void place(struct vta_ring *r, enum vtg_type type, const void *payload, u
     r->head_seq++;
 }
 
-/* What comes again at the next turn may give way to what does not. */
-static bool is_precious(enum vtg_type type)
+/* HELLO and SYSTEM, after what is told of dropped frames: without them a new host acknowledges nothing. */
+#define GREETING_BYTES 512u
+
+/* What comes all the time may not take the room of what comes once. */
+static bool is_frequent(const struct vtg_event *event)
 {
+    return event->kind == VTG_EVENT_NTP || event->kind == VTG_EVENT_MISSED;
+}
+
+/* Up to where the ring may be filled: what comes again at the next turn gives way to what does not. */
+static size_t limit_of(const struct vta_ring *r, enum vtg_type type, const void *payload)
+{
+    if (type == VTG_EVENT && is_frequent(payload))
+        type = VTG_VIEW;
     switch (type) {
     case VTG_CLOCKS:
     case VTG_VIEW:
@@ -57,15 +68,17 @@ static bool is_precious(enum vtg_type type)
     case VTG_PROCESS:
     case VTG_TASK:
     case VTG_TASKS:
-        return false;
+        return r->size - r->size / 8;
+    case VTG_HELLO:
+    case VTG_SYSTEM:
+        return r->size;
     default:
-        return true;
+        return r->size - GREETING_BYTES;
     }
 }
 
-static bool has_room(const struct vta_ring *r, size_t n, bool precious)
+static bool has_room(const struct vta_ring *r, size_t n, size_t limit)
 {
-    const size_t limit = precious ? r->size : r->size - r->size / 8;
     return vta_ring_kept(r) + n <= limit;
 }
 
@@ -83,11 +96,16 @@ static void place_untold(struct vta_ring *r, uint64_t tsc)
     r->untold = 0;
 }
 
+bool vta_ring_is_tight(const struct vta_ring *r)
+{
+    return !has_room(r, untold_bytes(r) + FRAME_MAX, limit_of(r, VTG_VIEW, NULL));
+}
+
 bool vta_ring_put(struct vta_ring *r, enum vtg_type type, const void *payload, uint32_t len, uint64_t tsc)
 {
     const size_t n = untold_bytes(r) + sizeof(struct vtg_frame) + len;
     r->made++;
-    if (len > VTG_MAX_PAYLOAD || !has_room(r, n, is_precious(type))) {
+    if (len > VTG_MAX_PAYLOAD || !has_room(r, n, limit_of(r, type, payload))) {
         r->dropped++;
         r->untold++;
         return false;
@@ -99,7 +117,7 @@ bool vta_ring_put(struct vta_ring *r, enum vtg_type type, const void *payload, u
 
 void vta_ring_tell(struct vta_ring *r, uint64_t tsc)
 {
-    if (has_room(r, untold_bytes(r), false))
+    if (has_room(r, untold_bytes(r), limit_of(r, VTG_VIEW, NULL)))
         place_untold(r, tsc);
 }
 

@@ -31,9 +31,13 @@ void vta_ring_init(struct vta_ring *r, void *bytes, size_t size);
 /**
  * Keeps a frame; false: no room, it is dropped, gets no seq and is counted.  An event tells
  * of what was dropped, with this tsc, before the next frame that finds room.  The last
- * eighth is for what can't be said again: marks, runs and events.
+ * eighth is for what can't be said again: marks, runs and events; and of it the end for
+ * HELLO and SYSTEM.
  */
 bool vta_ring_put(struct vta_ring *r, enum vtg_type type, const void *payload, uint32_t len, uint64_t tsc);
+
+/** What comes all the time might find no room. */
+bool vta_ring_is_tight(const struct vta_ring *r);
 
 /** Tells of dropped frames as soon as there is room. */
 void vta_ring_tell(struct vta_ring *r, uint64_t tsc);

@@ -141,7 +141,7 @@ struct vtg_system {
     uint32_t release;     /* the agent's: major << 16 | minor */
     char kernel[64];      /* uname -r */
     char clocksource[32];
-    char hypervisor[16]; /* CPUID leaf 40000000h; empty: none */
+    char hypervisor[16]; /* CPUID leaf 40000000h, or "UserModeLinux"; empty: none */
 };
 
 /*

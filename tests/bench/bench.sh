@@ -19,6 +19,8 @@ usage: bench.sh [--json] [--rounds N]
                    (N rounds); and in the testbed, against perf kvm stat record (7 rounds)
   store            bytes per slice of a recording of four spin guests on one CPU
   guest            its way to CPL 3, and the monitor's memory beyond guest RAM
+  agent            vtime-agent's CPU time at 10 and 1000 views a second, of one CPU, and its
+                   memory, while it talks to a host that asks five times a second
   collector        its own CPU while it records
   scale            2000 vCPUs on 256 CPUs, synthetic, 1 000 000 slices a second:
                    the recorder and the correlator on it, CPU time and memory
@@ -42,7 +44,7 @@ while [ $# -gt 0 ]; do
 done
 [ "$(id -u)" -eq 0 ] || { complain 'needs root, as recording does'; exit 1; }
 for need in "$vtime" "$build/bench/empty" "$build/bench/pingpong" "$build/bench/slicesize" "$build/bench/replay" \
-  "$build/bench/exitcost"; do
+  "$build/bench/exitcost" "$build/bin/vtime-agent" "$build/tests/live/agentpeer"; do
   [ -x "$need" ] || { complain "no $need: run make bench"; exit 1; }
 done
 
@@ -307,6 +309,34 @@ measure_guest() {
   [ -n "$(column boot-ms)" ] || complain 'no guest could be started: its rows are left out'
 }
 
+# agent_cost HZ ADDRESS: run time of five seconds by the kernel's own account, and most memory
+agent_cost() {
+  local pid before
+  taskset -c "$cpu" "$build/bin/vtime-agent" run --to "unix:$2" --rate "$1" --socket "@vtime-bench-$$" 2>/dev/null &
+  pid=$!
+  sleep 1
+  before=$(cut -d' ' -f1 "/proc/$pid/schedstat")
+  sleep 5
+  sample "agent-$1-percent" "$(awk -v b="$before" '{ print ($1 - b) / 5e7 }' "/proc/$pid/schedstat")"
+  sample agent-kib "$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")"
+  kill "$pid"
+  wait "$pid"
+}
+
+measure_agent() {
+  local peer fd hz
+  mkfifo "$tmp/words"
+  "$build/tests/live/agentpeer" "unix:$tmp/agent" 200 <"$tmp/words" >/dev/null &
+  peer=$!
+  exec {fd}>"$tmp/words"
+  for ((round = 1; round <= 5; round++)); do
+    note "vtime-agent, round $round of 5"
+    for hz in 10 1000; do agent_cost "$hz" "$tmp/agent"; done
+  done
+  exec {fd}>&-
+  wait "$peer"
+}
+
 # replay_samples: what bench-replay says, each key a sample of its name
 replay_samples() {
   local key value
@@ -383,6 +413,9 @@ replay-view-bytes|scale: memory of the correlator|bytes/slice|-
 replay-view-rss-kib|scale: memory of a view of 4 s|KiB|-
 boot-ms|guest: start of vtime run to CPL 3|ms|<= 10
 memory-mib|guest: monitor beyond guest RAM|MiB|<= 3
+agent-10-percent|agent: CPU at 10 views a second|%|<= 0.1
+agent-1000-percent|agent: CPU at 1000 views a second|%|<= 3
+agent-kib|agent: memory|KiB|<= 1536
 END
 }
 
@@ -436,6 +469,7 @@ measure_store
 measure_storm
 measure_scale
 measure_guest
+measure_agent
 note ''
 if [ -n "$json" ]; then
   tell | jq -s --arg kernel "$(uname -r)" --argjson rounds "$rounds" '{schema: 1, $kernel, $rounds, rows: .}'

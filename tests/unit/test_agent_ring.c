@@ -27,8 +27,7 @@ static void note(void *context, enum vtg_type type, const union vt_frame_body *b
         host->last_id = body->mark.id;
     } else if (type == VTG_VIEW) {
         host->views++;
-    } else if (type == VTG_EVENT) {
-        assert_int_equal(body->event.kind, VTG_EVENT_DROPPED);
+    } else if (type == VTG_EVENT && body->event.kind == VTG_EVENT_DROPPED) {
         host->told += (uint64_t)body->event.a;
     }
 }
@@ -186,12 +185,17 @@ static void marks_have_room_where_views_have_none(void **state)
     vta_ring_init(&r, bytes, SIZE);
     while (put_view(&r))
         ;
+    assert_true(vta_ring_is_tight(&r));
+    const struct vtg_event missed = { .kind = VTG_EVENT_MISSED };
+    for (int i = 0; i < 100; i++)
+        vta_ring_put(&r, VTG_EVENT, &missed, sizeof(missed), 7);
+    const uint64_t dropped = r.dropped;
     assert_true(put_mark(&r, 1));
     assert_true(put_mark(&r, 2));
     assert_false(put_view(&r));
     deliver(&r, &host);
     assert_int_equal(host.marks, 2);
-    assert_int_equal(host.told, 1);
+    assert_int_equal(host.told, dropped);
 }
 
 static void a_full_ring_holds_all_that_it_took(void **state)
@@ -203,7 +207,12 @@ static void a_full_ring_holds_all_that_it_took(void **state)
     vta_ring_init(&r, bytes, SIZE);
     while (put_mark(&r, 1))
         marks++;
-    assert_in_range(vta_ring_kept(&r), SIZE - 200, SIZE);
+    assert_in_range(vta_ring_kept(&r), SIZE - 1000, SIZE);
+    const struct vtg_hello hello = { .kind = VTG_KIND_LINUX };
+    const struct vtg_system system = { .session = 1 };
+    assert_true(vta_ring_put(&r, VTG_HELLO, &hello, sizeof(hello), 7)); /* a new host waits for these */
+    assert_true(vta_ring_put(&r, VTG_SYSTEM, &system, sizeof(system), 7));
+    assert_false(put_mark(&r, 1));
     deliver(&r, &host);
     assert_int_equal(host.marks, marks);
     assert_int_equal(host.decoder.skipped_bytes, 0);
