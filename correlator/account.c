@@ -149,11 +149,11 @@ static struct vt_figure *class_figure(struct vt_account *a, enum vt_class class)
 /* top / bottom, with the worst that their bounds allow. */
 static struct vt_ratio ratio(uint64_t top, uint64_t top_bound, uint64_t bottom, uint64_t bottom_bound)
 {
-    struct vt_ratio r = { .known = bottom > 0 };
+    struct vt_ratio r = { .known = bottom > bottom_bound };
     if (!r.known)
         return r;
     r.value = (double)top / (double)bottom;
-    double low_bottom = bottom > bottom_bound ? (double)(bottom - bottom_bound) : 1.0;
+    double low_bottom = (double)(bottom - bottom_bound);
     double high = ((double)top + (double)top_bound) / low_bottom;
     double low = ((double)top - (double)top_bound) / ((double)bottom + (double)bottom_bound);
     r.bound = high - r.value > r.value - low ? high - r.value : r.value - low;

@@ -110,6 +110,21 @@ static void walk_cpu(const struct pass *p, uint32_t cpu, struct vt_window w, str
     }
 }
 
+/*
+ * The clock map's error is the same at both ends of a stretch, and a guest switches tasks
+ * only while it runs: what one end takes off the other adds, unless the host held the
+ * vCPU so close to an end that it may have been on either side.
+ */
+static uint64_t blur_of(const struct pass *p, uint32_t cpu, host_ns edge, uint64_t bound)
+{
+    const struct vt_window around = { { edge.v - vt_min(edge.v, bound) },
+                                      { edge.v + vt_min(UINT64_MAX - edge.v, bound) } };
+    struct vt_sums sums = { 0 };
+    walk_cpu(p, cpu, around, &sums);
+    const uint64_t length = around.to.v - around.from.v;
+    return vt_min(bound, length - vt_min(length, sums.on_cpu_ns));
+}
+
 static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
 {
     struct vt_window w, before;
@@ -125,7 +140,7 @@ static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const 
     process->stretches++;
     process->on_vcpu_ns += w.to.v - w.from.v;
     process->sums.window_ns += w.to.v - w.from.v;
-    process->blur_ns += 2 * vt_min(bound, w.to.v - w.from.v);
+    process->blur_ns += blur_of(p, batch->cpu, w.from, bound) + blur_of(p, batch->cpu, w.to, bound);
     walk_cpu(p, batch->cpu, w, &process->sums);
     if (s->waited && s->waited <= s->from && place(p, batch, s->from - s->waited, s->from, &before, &unused))
         process->waited_ns += before.to.v - before.from.v;
