@@ -176,6 +176,11 @@ static int add_host(struct vt_correlator *c, struct line *l)
 static int add_vm(struct vt_correlator *c, struct line *l)
 {
     struct vt_vm vm = { .id = (int64_t)number(l, "id") };
+    static const char *const kinds[VT_NR_VM_KINDS] = { "kvm", "tcg", "uml", "cgroup" };
+    const char *kind = text(l, "kind");
+    for (unsigned int i = 0; kind && i < VT_NR_VM_KINDS; i++)
+        if (strcmp(kind, kinds[i]) == 0)
+            vm.kind = (enum vt_vm_kind)i;
     vm.tgid = (uint32_t)number(l, "pid");
     snprintf(vm.name, sizeof(vm.name), "%s", text(l, "name"));
     return vt_correlator_vm(c, &vm);
