@@ -125,8 +125,11 @@ static bool runs_uml(struct vt_guests *g, const char *exe)
     return p->is_uml;
 }
 
-/* The kernel of a UML instance: none that another UML process made. */
-static int meet_uml(struct vt_guests *g, uint32_t tgid)
+/*
+ * The kernel of a UML instance: it has just begun its program, or was there and
+ * traces others, and is none that another UML process made.
+ */
+static int meet_uml(struct vt_guests *g, uint32_t tgid, bool begins)
 {
     char path[64];
     struct guests_status s;
@@ -134,7 +137,7 @@ static int meet_uml(struct vt_guests *g, uint32_t tgid)
     if (!guests_read_status(tgid, &s) || s.tracer)
         return 0;
     snprintf(path, sizeof(path), "/proc/%u/exe", s.parent);
-    if (runs_uml(g, path))
+    if (runs_uml(g, path) || !(begins || guests_uml_traces(tgid)))
         return 0;
     if (g->nr_kernels == g->room_kernels) {
         const size_t room = g->room_kernels ? 2 * g->room_kernels : 16;
@@ -148,8 +151,8 @@ static int meet_uml(struct vt_guests *g, uint32_t tgid)
     return guests_uml_main(tgid, &g->list);
 }
 
-/* A process that runs a program not seen before. */
-static int meet(struct vt_guests *g, uint32_t tgid)
+/* A process that runs a program not seen before; begins: since this recording began. */
+static int meet(struct vt_guests *g, uint32_t tgid, bool begins)
 {
     char path[64], exe[PATH_MAX];
 
@@ -160,7 +163,7 @@ static int meet(struct vt_guests *g, uint32_t tgid)
     exe[n] = 0;
     if (guests_is_qemu(exe))
         return suspect(g, tgid);
-    return runs_uml(g, path) ? meet_uml(g, tgid) : 0;
+    return runs_uml(g, path) ? meet_uml(g, tgid, begins) : 0;
 }
 
 /* Those that are there and were not yet looked at: forked, or from before the recording. */
@@ -177,7 +180,7 @@ static int scan(struct vt_guests *g)
             continue;
         r = note_seen(g, (uint32_t)pid, &seen);
         if (!r && !seen)
-            r = meet(g, (uint32_t)pid);
+            r = meet(g, (uint32_t)pid, false);
     }
     if (dir)
         closedir(dir);
@@ -194,7 +197,7 @@ static int meet_new(struct vt_guests *g)
     while (!r && vt_probes_next_exec(g->probes, &pid)) {
         r = note_seen(g, pid, &seen);
         if (!r)
-            r = meet(g, pid);
+            r = meet(g, pid, true);
     }
     return r;
 }

@@ -55,6 +55,9 @@ struct guests_status {
 bool guests_status(const char *text, struct guests_status *ret);
 bool guests_read_status(uint32_t pid, struct guests_status *ret);
 
+/** Does it trace a child? One that lost its kernel (a helper of its) does not. */
+bool guests_uml_traces(uint32_t tgid);
+
 /** Wants the kernel's process; then, once it has a life, those that it made before. 0 or -errno. */
 int guests_uml_main(uint32_t tgid, struct guests_list *list);
 int guests_uml_children(uint32_t tgid, struct guests_list *list);

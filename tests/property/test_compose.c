@@ -40,9 +40,9 @@ static uint64_t draw(struct rng *r, uint64_t n)
 /* One member; times are offsets from T0. */
 struct member {
     bool is_main;
-    uint64_t born, died;      /* died == LENGTH: it lives on */
-    uint8_t painted[LENGTH];  /* its true state */
-    uint8_t shown[LENGTH];    /* LOST where a slice is */
+    uint64_t born, died;               /* died == LENGTH: it lives on */
+    uint8_t painted[LENGTH];           /* its true state */
+    uint8_t shown[LENGTH];             /* LOST where a slice is */
     struct vt_slice slice[MAX_SLICES]; /* the last one may be unfinished */
     bool lost[MAX_SLICES], any_lost;
     size_t nr;
@@ -139,7 +139,9 @@ static struct vt_checkpoint last_look(const struct member *m, int64_t id)
         cp.open.t_end = 0;
         cp.open.on_cpu[VT_ON_RUN] = 0;
         last = s->t_in <= LENGTH ? s->t_in : s->t_wake <= LENGTH ? s->t_wake : s->t_out;
-        cp.state = (enum vt_state)(last == s->t_in ? VT_RUN : last == s->t_wake ? s->wait_state : s->off_state);
+        cp.state = (enum vt_state)(last == s->t_in     ? VT_RUN
+                                   : last == s->t_wake ? s->wait_state
+                                                       : s->off_state);
         if (last < s->t_in) {
             cp.open.t_in = 0;
             if (last == s->t_wake && s->throttled_ns) { /* how it goes on is not known yet */
@@ -185,7 +187,8 @@ static bool any_in(const struct member *members, size_t n, uint64_t t, enum vt_c
 
 static enum vt_class expected(const struct member *members, size_t n, uint64_t t)
 {
-    static const enum vt_class order[] = { VT_CLASS_USED, VT_CLASS_UNKNOWN, VT_CLASS_STOLEN, VT_CLASS_STALLED };
+    static const enum vt_class order[] = { VT_CLASS_USED, VT_CLASS_UNKNOWN, VT_CLASS_STOLEN,
+                                           VT_CLASS_STALLED };
     bool present = false;
     const struct member *kernel = NULL;
     for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++)
