@@ -41,6 +41,8 @@ struct vt_guests {
     struct program programs[KNOWN_PROGRAMS];
     uint32_t *kernels; /* processes of UML kernels that were met in this round */
     size_t nr_kernels, room_kernels;
+    struct guests_cgroup cgroups[VT_MAX_CGROUPS];
+    size_t nr_cgroups;
     struct guests_list list;
 };
 
@@ -240,6 +242,8 @@ int vt_guests_tick(struct vt_guests *g, struct vt_err *err)
         r = scan(g);
     if (!r)
         r = look_at_suspects(g);
+    for (size_t i = 0; i < g->nr_cgroups && !r; i++)
+        r = guests_cgroup_look(&g->cgroups[i], g->probes, &g->list);
     r = tell_ledger(g, r, err);
     if (r || !g->nr_kernels)
         return r;
@@ -250,15 +254,35 @@ int vt_guests_tick(struct vt_guests *g, struct vt_err *err)
     return tell_ledger(g, r, err);
 }
 
-int vt_guests_open(struct vt_probes *probes, struct vt_guests **ret, struct vt_err *err)
+int vt_guests_open(struct vt_probes *probes, const char *const *cgroups, size_t nr_cgroups,
+                   struct vt_guests **ret, struct vt_err *err)
 {
     struct vt_guests *g = calloc(1, sizeof(*g));
+    int r = 0;
 
     if (!g)
         return vt_fail(err, ENOMEM, "out of memory");
     g->probes = probes;
+    for (size_t i = 0; i < nr_cgroups && i < VT_MAX_CGROUPS && !r; i++) {
+        r = guests_cgroup_open(cgroups[i], &g->cgroups[i], err);
+        if (!r)
+            r = vt_probes_cgroup(probes, g->cgroups[i].id, err);
+        g->nr_cgroups += r == 0;
+    }
+    if (r) {
+        vt_guests_close(g);
+        return r;
+    }
     *ret = g;
     return 0;
+}
+
+const char *vt_guests_cgroup(const struct vt_guests *g, uint64_t id)
+{
+    for (size_t i = 0; i < g->nr_cgroups; i++)
+        if (g->cgroups[i].id == id)
+            return g->cgroups[i].name;
+    return NULL;
 }
 
 void vt_guests_close(struct vt_guests *g)

@@ -48,7 +48,7 @@ int guests_tcg_look(uint32_t tgid, struct guests_list *list);
 bool guests_is_uml(const char *path);
 
 struct guests_status {
-    uint32_t parent, tracer; /* pids, 0: none */
+    uint32_t tgid, parent, tracer; /* pids, 0: none */
 };
 
 /** Of the text of /proc/PID/status; false: it is not that. */
@@ -61,5 +61,27 @@ bool guests_uml_traces(uint32_t tgid);
 /** Wants the kernel's process; then, once it has a life, those that it made before. 0 or -errno. */
 int guests_uml_main(uint32_t tgid, struct guests_list *list);
 int guests_uml_children(uint32_t tgid, struct guests_list *list);
+
+/* ---- guests_cgroup.c ---- */
+
+struct guests_cgroup {
+    const char *path; /* borrowed */
+    uint64_t id;
+    char name[VT_VM_NAME_LEN];
+};
+
+struct guests_tids {
+    uint32_t *tid;
+    size_t n, room;
+};
+
+/** 0, or -errno: it is no cgroup. */
+int guests_cgroup_open(const char *path, struct guests_cgroup *ret, struct vt_err *err);
+
+/** Wants those of its tasks that have no life, and no more those that are out. 0 or -ENOMEM. */
+int guests_cgroup_look(const struct guests_cgroup *g, const struct vt_probes *p, struct guests_list *list);
+
+/** What it is called: the last folder of its path. */
+void guests_cgroup_name(const char *path, char ret[VT_VM_NAME_LEN]);
 
 #endif

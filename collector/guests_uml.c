@@ -43,10 +43,12 @@ bool guests_is_uml(const char *path)
 
 bool guests_status(const char *text, struct guests_status *ret)
 {
-    const char *parent = strstr(text, "\nPPid:"), *tracer = strstr(text, "\nTracerPid:");
+    const char *tgid = strstr(text, "\nTgid:"), *parent = strstr(text, "\nPPid:");
+    const char *tracer = strstr(text, "\nTracerPid:");
 
-    if (!parent || !tracer)
+    if (!tgid || !parent || !tracer)
         return false;
+    ret->tgid = (uint32_t)strtoul(tgid + strlen("\nTgid:"), NULL, 10);
     ret->parent = (uint32_t)strtoul(parent + strlen("\nPPid:"), NULL, 10);
     ret->tracer = (uint32_t)strtoul(tracer + strlen("\nTracerPid:"), NULL, 10);
     return true;

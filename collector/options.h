@@ -29,6 +29,8 @@ struct vt_record_options {
     uint32_t counters;   /* bit per enum vt_counter */
     bool named_counters; /* they were asked for */
     struct vt_service_options service;
+    const char *cgroups[VT_MAX_CGROUPS]; /* folders of those that are guests */
+    size_t nr_cgroups;
     char **command; /* NULL: none */
 };
 

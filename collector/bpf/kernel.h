@@ -111,6 +111,13 @@ struct task_struct___throttled { /* 6.18+: quota holds tasks, not run queues */
     bool throttled;
 };
 
+struct kernfs_node {
+    __u64 id;
+};
+struct cgroup {
+    struct kernfs_node *kn;
+};
+
 struct kvm;
 struct kvm_vcpu_stat_generic {
     unsigned long long blocking;
