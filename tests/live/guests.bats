@@ -200,6 +200,7 @@ end_uml() {
 teardown() {
   [ -z "${uml_pid:-}" ] || end_uml
   end_children
+  [ -z "${group:-}" ] || [ ! -d "$group" ] || { rmdir "$group/below" 2>/dev/null || true; remove_groups; }
 }
 
 # members_ran: run time and waiting of the kernel's process and all that it traces, by schedstat
@@ -270,4 +271,106 @@ look_at_uml() {
   run report "$run_vt" '.guests[] | select(.name == "vtime-test") | .vcpus[0] | .states["IDLE?"].ns > 1.5e9 and
     .states.STOPPED.ns == 0 and .states.LOST.ns == 0'
   [ "$output" = true ]
+}
+
+# usage_group: another name of the group, where CPU usage is summed up: version 1 may have it apart
+usage_group() {
+  local v1
+  v1=$(awk '$3 == "cgroup" && $4 ~ /(^|,)cpuacct(,|$)/ { print $2; exit }' /proc/mounts)
+  usage=$group
+  [ -z "$v1" ] || usage=$v1/${group##*/}
+  [ -d "$usage" ] || mkdir "$usage"
+}
+
+# usage_ns: by the cgroup's own account
+usage_ns() {
+  cat "$usage/cpuacct.usage" 2>/dev/null || awk '$1 == "usage_usec" { print $2 * 1000 }' "$usage/cpu.stat"
+}
+
+# grouped COMMAND…: in the group and on the last CPU; its pid is in $pid
+grouped() {
+  (
+    [ "$usage" = "$group" ] || echo "$BASHPID" >"$usage/cgroup.procs"
+    echo "$BASHPID" >"$group/cgroup.procs"
+    exec setsid taskset -c "$LAST_CPU" "$@"
+  ) 3>&- &
+  pid=$!
+}
+
+remove_groups() {
+  local tries
+  for tries in $(seq 50); do
+    rmdir "$group" 2>/dev/null && break
+    sleep 0.1
+  done
+  [ ! -d "$usage" ] || rmdir "$usage"
+  [ "$tries" -lt 50 ]
+}
+
+@test "a cgroup as a guest: its processes' CPU time and quota are what the cgroup has" {
+  quota_group
+  usage_group
+  # whoever else is busy on this machine, it must come to its quota
+  echo 100000 2>/dev/null >"$group/cpu.shares" || echo 10000 >"$group/cpu.weight"
+  start_record "$run_vt" --cgroup "$group"
+  # a process, one after the other that it makes, and threads of one
+  grouped sh -c 'for n in 1 2 3 4 5 6 7 8 9 10; do i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; /bin/true; done'
+  wait "$pid"
+  theirs=$(usage_ns) held=$(throttled_ns)
+  stop_record
+  remove_groups
+  name=${group##*/}
+  books_balance "$name" >"$BATS_TEST_TMPDIR/lives"
+  read -r used throttled threads switches < <("$VTIME" report --json "$run_vt" | jq -r --arg g "$name" '.guests[] | select(.name == $g) |
+    [.account.states.RUN.ns + .account.states.IRQ.ns, .account.states.THROTTLED.ns, (.vcpus | length), ([.vcpus[].switches] | add)] | @tsv')
+  outer=$(sqlite3 "$run_vt" 'select max(host_steal_ns) from observer')
+  echo "# used $used, cgroup $theirs; THROTTLED $throttled, cpu.stat $held; $threads threads, $switches switches" >&3
+  agrees "$used" "$theirs" "$switches" 5000 "$outer"
+  within "$throttled" "$held" $((held / 20 + 10000000))
+  [ "$held" -gt 100000000 ]
+  [ "$threads" -ge 11 ]
+  run report "$run_vt" ".guests[] | select(.name == \"$name\") | .kind == \"cgroup\" and (.note | test(\"cgroup\")) and
+    (.vcpus | all(.id == .tid))"
+  [ "$output" = true ]
+  [ "$(report "$run_vt" "[.blame[] | select(.victim == \"$name\" and .kind == \"quota\").ns] | add")" -eq "$throttled" ]
+}
+
+@test "a cgroup as a guest: who is in it at the start, comes later, leaves, or is in one below it" {
+  quota_group
+  usage_group
+  mkdir "$group/below"
+  grouped sleep 100
+  early=$pid
+  sleep 0.5
+  start_record "$run_vt" --cgroup "$group" --interval 100
+  setsid sleep 100 3>&- &
+  late=$!
+  sleep 0.3
+  echo "$late" >"$group/cgroup.procs"
+  setsid sleep 100 3>&- &
+  lower=$!
+  echo "$lower" >"$group/below/cgroup.procs"
+  sleep 0.7
+  echo "$early" >"${group%/*}/cgroup.procs"
+  sleep 0.7
+  stop_record
+  end_process "$early" "$late" "$lower"
+  rmdir "$group/below"
+  remove_groups
+  books_balance "${group##*/}"
+  run report "$run_vt" ".guests[] | select(.name == \"${group##*/}\") | [.vcpus[] | select(.states[\"IDLE?\"].ns > 4e8) | .tid] | sort ==
+    ([$early, $late, $lower] | sort)"
+  [ "$output" = true ]
+  # gone from it while it sleeps: absent from then on, and not idle
+  run report "$run_vt" ".guests[] | select(.name == \"${group##*/}\") | .vcpus[] | select(.tid == $early) | .states.ABSENT.ns > 3e8 and .now == \"ABSENT\""
+  [ "$output" = true ]
+  run report "$run_vt" ".guests[] | select(.name == \"${group##*/}\") | .vcpus[] | select(.tid == $late) | .now == \"IDLE?\""
+  [ "$output" = true ]
+}
+
+@test "a folder that is no cgroup is refused" {
+  run "$VTIME" record -f -o "$run_vt" --cgroup "$BATS_TEST_TMPDIR" --for 1
+  [ "$status" -eq 1 ]
+  [[ $output == *"is no folder of a cgroup"* ]]
+  [ ! -e "$run_vt" ]
 }
