@@ -292,6 +292,8 @@ void vt_guests_close(struct vt_guests *g)
     free(g->seen);
     free(g->suspects);
     free(g->kernels);
+    for (size_t i = 0; i < g->nr_cgroups; i++)
+        free(g->cgroups[i].told.tid);
     free(g->list.tids);
     free(g->list.wanted);
     free(g);

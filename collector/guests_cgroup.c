@@ -27,7 +27,7 @@ static FILE *open_tasks(const char *path)
     return f;
 }
 
-/* The last folder of its path; of a long one the end. */
+/* Of a long one the end. */
 void guests_cgroup_name(const char *path, char ret[VT_VM_NAME_LEN])
 {
     size_t n = strlen(path), begin;
@@ -37,6 +37,8 @@ void guests_cgroup_name(const char *path, char ret[VT_VM_NAME_LEN])
     for (begin = n; begin > 0 && path[begin - 1] != '/' && n - begin < VT_VM_NAME_LEN - 1; begin--)
         ;
     snprintf(ret, VT_VM_NAME_LEN, "%.*s", (int)(n - begin), path + begin);
+    if (!ret[0])
+        strcpy(ret, "/");
 }
 
 int guests_cgroup_open(const char *path, struct guests_cgroup *ret, struct vt_err *err)
@@ -113,17 +115,20 @@ static bool has(const struct guests_tids *t, uint32_t tid)
     return t->n && bsearch(&tid, t->tid, t->n, sizeof(*t->tid), by_tid);
 }
 
-/* Of all threads that have a life: whether it is of this cgroup. */
+/* Of all threads that have a life: whether it is of this cgroup. ret_members: of those that are bounded. */
 static int read_lives(const struct vt_probes *p, uint64_t cgroup, struct guests_tids *its,
-                      struct guests_tids *others)
+                      struct guests_tids *others, size_t *ret_members)
 {
     const uint32_t slots = vt_probes_slots(p);
     struct vt_slot s;
     int r = 0;
 
-    for (uint32_t slot = 0; slot < slots && !r; slot++)
-        if (vt_probes_read(p, slot, &s) && s.tid && s.sched != VT_SCHED_GONE && !s.moved_at)
-            r = add_tid(s.vm_kind == VT_VM_CGROUP && s.kvm == cgroup ? its : others, s.tid);
+    for (uint32_t slot = 0; slot < slots && !r; slot++) {
+        if (!vt_probes_read(p, slot, &s) || !s.tid || s.sched == VT_SCHED_GONE || s.moved_at)
+            continue;
+        r = add_tid(s.vm_kind == VT_VM_CGROUP && s.kvm == cgroup ? its : others, s.tid);
+        *ret_members += s.vm_kind == VT_VM_CGROUP || s.vm_kind == VT_VM_UML;
+    }
     sort(its);
     sort(others);
     return r;
@@ -145,22 +150,35 @@ static int tell(struct guests_list *list, const struct guests_cgroup *g, uint32_
     return guests_want(list, tid, &w);
 }
 
-int guests_cgroup_look(const struct guests_cgroup *g, const struct vt_probes *p, struct guests_list *list)
+/* For want of slots it was refused: that was counted as lost, once. */
+static bool was_refused(const struct guests_cgroup *g, uint32_t tid, size_t members)
 {
-    struct guests_tids in = { 0 }, its = { 0 }, others = { 0 };
+    return members >= VT_MAX_MEMBERS && has(&g->told, tid);
+}
+
+int guests_cgroup_look(struct guests_cgroup *g, const struct vt_probes *p, struct guests_list *list)
+{
+    struct guests_tids in = { 0 }, its = { 0 }, others = { 0 }, told = { 0 };
+    size_t members = 0;
     int r = read_tasks(g->path, 0, &in);
 
     sort(&in);
     if (!r)
-        r = read_lives(p, g->id, &its, &others);
-    for (size_t i = 0; i < in.n && !r; i++)
-        if (!has(&its, in.tid[i]) && !has(&others, in.tid[i]))
+        r = read_lives(p, g->id, &its, &others, &members);
+    for (size_t i = 0; i < in.n && !r; i++) {
+        if (has(&its, in.tid[i]) || has(&others, in.tid[i]))
+            continue;
+        r = add_tid(&told, in.tid[i]);
+        if (!r && !was_refused(g, in.tid[i], members))
             r = tell(list, g, in.tid[i], VT_SLOT_THREAD);
+    }
     for (size_t i = 0; i < its.n && !r; i++)
         if (!has(&in, its.tid[i]))
             r = tell(list, g, its.tid[i], VT_WANTED_OUT);
     free(in.tid);
     free(its.tid);
     free(others.tid);
+    free(g->told.tid);
+    g->told = told;
     return r;
 }

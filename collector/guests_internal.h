@@ -64,22 +64,23 @@ int guests_uml_children(uint32_t tgid, struct guests_list *list);
 
 /* ---- guests_cgroup.c ---- */
 
+struct guests_tids {
+    uint32_t *tid;
+    size_t n, room;
+};
+
 struct guests_cgroup {
     const char *path; /* borrowed */
     uint64_t id;
     char name[VT_VM_NAME_LEN];
-};
-
-struct guests_tids {
-    uint32_t *tid;
-    size_t n, room;
+    struct guests_tids told; /* had no life at the last look */
 };
 
 /** 0, or -errno: it is no cgroup. */
 int guests_cgroup_open(const char *path, struct guests_cgroup *ret, struct vt_err *err);
 
 /** Wants those of its tasks that have no life, and no more those that are out. 0 or -ENOMEM. */
-int guests_cgroup_look(const struct guests_cgroup *g, const struct vt_probes *p, struct guests_list *list);
+int guests_cgroup_look(struct guests_cgroup *g, const struct vt_probes *p, struct guests_list *list);
 
 /** What it is called: the last folder of its path. */
 void guests_cgroup_name(const char *path, char ret[VT_VM_NAME_LEN]);
