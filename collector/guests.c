@@ -41,6 +41,8 @@ struct vt_guests {
     struct program programs[KNOWN_PROGRAMS];
     uint32_t *kernels; /* processes of UML kernels that were met in this round */
     size_t nr_kernels, room_kernels;
+    struct guests_cgroup cgroups[VT_MAX_CGROUPS];
+    size_t nr_cgroups;
     struct guests_list list;
 };
 
@@ -125,8 +127,11 @@ static bool runs_uml(struct vt_guests *g, const char *exe)
     return p->is_uml;
 }
 
-/* The kernel of a UML instance: none that another UML process made. */
-static int meet_uml(struct vt_guests *g, uint32_t tgid)
+/*
+ * The kernel of a UML instance: it has just begun its program, or was there and
+ * traces others, and is none that another UML process made.
+ */
+static int meet_uml(struct vt_guests *g, uint32_t tgid, bool begins)
 {
     char path[64];
     struct guests_status s;
@@ -134,7 +139,7 @@ static int meet_uml(struct vt_guests *g, uint32_t tgid)
     if (!guests_read_status(tgid, &s) || s.tracer)
         return 0;
     snprintf(path, sizeof(path), "/proc/%u/exe", s.parent);
-    if (runs_uml(g, path))
+    if (runs_uml(g, path) || !(begins || guests_uml_traces(tgid)))
         return 0;
     if (g->nr_kernels == g->room_kernels) {
         const size_t room = g->room_kernels ? 2 * g->room_kernels : 16;
@@ -148,8 +153,8 @@ static int meet_uml(struct vt_guests *g, uint32_t tgid)
     return guests_uml_main(tgid, &g->list);
 }
 
-/* A process that runs a program not seen before. */
-static int meet(struct vt_guests *g, uint32_t tgid)
+/* A process that runs a program not seen before; begins: since this recording began. */
+static int meet(struct vt_guests *g, uint32_t tgid, bool begins)
 {
     char path[64], exe[PATH_MAX];
 
@@ -160,7 +165,7 @@ static int meet(struct vt_guests *g, uint32_t tgid)
     exe[n] = 0;
     if (guests_is_qemu(exe))
         return suspect(g, tgid);
-    return runs_uml(g, path) ? meet_uml(g, tgid) : 0;
+    return runs_uml(g, path) ? meet_uml(g, tgid, begins) : 0;
 }
 
 /* Those that are there and were not yet looked at: forked, or from before the recording. */
@@ -177,7 +182,7 @@ static int scan(struct vt_guests *g)
             continue;
         r = note_seen(g, (uint32_t)pid, &seen);
         if (!r && !seen)
-            r = meet(g, (uint32_t)pid);
+            r = meet(g, (uint32_t)pid, false);
     }
     if (dir)
         closedir(dir);
@@ -194,7 +199,7 @@ static int meet_new(struct vt_guests *g)
     while (!r && vt_probes_next_exec(g->probes, &pid)) {
         r = note_seen(g, pid, &seen);
         if (!r)
-            r = meet(g, pid);
+            r = meet(g, pid, true);
     }
     return r;
 }
@@ -237,6 +242,8 @@ int vt_guests_tick(struct vt_guests *g, struct vt_err *err)
         r = scan(g);
     if (!r)
         r = look_at_suspects(g);
+    for (size_t i = 0; i < g->nr_cgroups && !r; i++)
+        r = guests_cgroup_look(&g->cgroups[i], g->probes, &g->list);
     r = tell_ledger(g, r, err);
     if (r || !g->nr_kernels)
         return r;
@@ -247,15 +254,35 @@ int vt_guests_tick(struct vt_guests *g, struct vt_err *err)
     return tell_ledger(g, r, err);
 }
 
-int vt_guests_open(struct vt_probes *probes, struct vt_guests **ret, struct vt_err *err)
+int vt_guests_open(struct vt_probes *probes, const char *const *cgroups, size_t nr_cgroups,
+                   struct vt_guests **ret, struct vt_err *err)
 {
     struct vt_guests *g = calloc(1, sizeof(*g));
+    int r = 0;
 
     if (!g)
         return vt_fail(err, ENOMEM, "out of memory");
     g->probes = probes;
+    for (size_t i = 0; i < nr_cgroups && i < VT_MAX_CGROUPS && !r; i++) {
+        r = guests_cgroup_open(cgroups[i], &g->cgroups[i], err);
+        if (!r)
+            r = vt_probes_cgroup(probes, g->cgroups[i].id, err);
+        g->nr_cgroups += r == 0;
+    }
+    if (r) {
+        vt_guests_close(g);
+        return r;
+    }
     *ret = g;
     return 0;
+}
+
+const char *vt_guests_cgroup(const struct vt_guests *g, uint64_t id)
+{
+    for (size_t i = 0; i < g->nr_cgroups; i++)
+        if (g->cgroups[i].id == id)
+            return g->cgroups[i].name;
+    return NULL;
 }
 
 void vt_guests_close(struct vt_guests *g)
@@ -265,6 +292,8 @@ void vt_guests_close(struct vt_guests *g)
     free(g->seen);
     free(g->suspects);
     free(g->kernels);
+    for (size_t i = 0; i < g->nr_cgroups; i++)
+        free(g->cgroups[i].told.tid);
     free(g->list.tids);
     free(g->list.wanted);
     free(g);

@@ -12,6 +12,9 @@
  *
  * User Mode Linux: told by its program's file.  The kernel's process is met here,
  * and whom it made before; the ledger follows those that it forks from then on.
+ *
+ * Cgroups, if asked for: every task of it and of those in it.  The ledger follows
+ * forks and those that come; who is in it or has left it otherwise is seen at ticks.
  */
 #ifndef VT_GUESTS_H
 #define VT_GUESTS_H
@@ -20,8 +23,12 @@
 
 struct vt_guests;
 
-/** Borrows probes. 0 or -errno. */
-int vt_guests_open(struct vt_probes *probes, struct vt_guests **ret, struct vt_err *err);
+/** Borrows all. cgroups: folders of those that are guests. 0 or -errno. */
+int vt_guests_open(struct vt_probes *probes, const char *const *cgroups, size_t nr_cgroups,
+                   struct vt_guests **ret, struct vt_err *err);
+
+/** The name of the cgroup of that id, if it is a guest; else NULL. */
+const char *vt_guests_cgroup(const struct vt_guests *g, uint64_t id);
 
 /** Looks for new ones, and tells the ledger of them. Once after the seeding, then at each tick. */
 int vt_guests_tick(struct vt_guests *g, struct vt_err *err);

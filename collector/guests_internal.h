@@ -48,15 +48,41 @@ int guests_tcg_look(uint32_t tgid, struct guests_list *list);
 bool guests_is_uml(const char *path);
 
 struct guests_status {
-    uint32_t parent, tracer; /* pids, 0: none */
+    uint32_t tgid, parent, tracer; /* pids, 0: none */
 };
 
 /** Of the text of /proc/PID/status; false: it is not that. */
 bool guests_status(const char *text, struct guests_status *ret);
 bool guests_read_status(uint32_t pid, struct guests_status *ret);
 
+/** Does it trace a child? One that lost its kernel (a helper of its) does not. */
+bool guests_uml_traces(uint32_t tgid);
+
 /** Wants the kernel's process; then, once it has a life, those that it made before. 0 or -errno. */
 int guests_uml_main(uint32_t tgid, struct guests_list *list);
 int guests_uml_children(uint32_t tgid, struct guests_list *list);
+
+/* ---- guests_cgroup.c ---- */
+
+struct guests_tids {
+    uint32_t *tid;
+    size_t n, room;
+};
+
+struct guests_cgroup {
+    const char *path; /* borrowed */
+    uint64_t id;
+    char name[VT_VM_NAME_LEN];
+    struct guests_tids told; /* had no life at the last look */
+};
+
+/** 0, or -errno: it is no cgroup. */
+int guests_cgroup_open(const char *path, struct guests_cgroup *ret, struct vt_err *err);
+
+/** Wants those of its tasks that have no life, and no more those that are out. 0 or -ENOMEM. */
+int guests_cgroup_look(struct guests_cgroup *g, const struct vt_probes *p, struct guests_list *list);
+
+/** What it is called: the last folder of its path. */
+void guests_cgroup_name(const char *path, char ret[VT_VM_NAME_LEN]);
 
 #endif

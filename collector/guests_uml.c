@@ -43,10 +43,12 @@ bool guests_is_uml(const char *path)
 
 bool guests_status(const char *text, struct guests_status *ret)
 {
-    const char *parent = strstr(text, "\nPPid:"), *tracer = strstr(text, "\nTracerPid:");
+    const char *tgid = strstr(text, "\nTgid:"), *parent = strstr(text, "\nPPid:");
+    const char *tracer = strstr(text, "\nTracerPid:");
 
-    if (!parent || !tracer)
+    if (!tgid || !parent || !tracer)
         return false;
+    ret->tgid = (uint32_t)strtoul(tgid + strlen("\nTgid:"), NULL, 10);
     ret->parent = (uint32_t)strtoul(parent + strlen("\nPPid:"), NULL, 10);
     ret->tracer = (uint32_t)strtoul(tracer + strlen("\nTracerPid:"), NULL, 10);
     return true;
@@ -79,7 +81,10 @@ int guests_uml_main(uint32_t tgid, struct guests_list *list)
     return want(list, tgid, tgid, VT_SLOT_THREAD);
 }
 
-int guests_uml_children(uint32_t tgid, struct guests_list *list)
+typedef int child_visitor(void *context, uint32_t tgid, uint32_t child, bool traced);
+
+/* Each process whose parent it is; ends where the visitor does not return 0, and returns that. */
+static int visit_children(uint32_t tgid, child_visitor *visitor, void *context)
 {
     DIR *dir = opendir("/proc");
     const struct dirent *e;
@@ -88,11 +93,33 @@ int guests_uml_children(uint32_t tgid, struct guests_list *list)
 
     while (!r && (e = readdir(dir))) {
         const unsigned long pid = strtoul(e->d_name, NULL, 10);
-        if (!pid || pid > INT32_MAX || !guests_read_status((uint32_t)pid, &s) || s.parent != tgid)
-            continue;
-        r = want(list, (uint32_t)pid, tgid, s.tracer == tgid ? VT_SLOT_THREAD : VT_SLOT_HELPER);
+        if (pid && pid <= INT32_MAX && guests_read_status((uint32_t)pid, &s) && s.parent == tgid)
+            r = visitor(context, tgid, (uint32_t)pid, s.tracer == tgid);
     }
     if (dir)
         closedir(dir);
     return r;
+}
+
+static int want_child(void *context, uint32_t tgid, uint32_t child, bool traced)
+{
+    return want(context, child, tgid, traced ? VT_SLOT_THREAD : VT_SLOT_HELPER);
+}
+
+int guests_uml_children(uint32_t tgid, struct guests_list *list)
+{
+    return visit_children(tgid, want_child, list);
+}
+
+static int is_traced(void *context, uint32_t tgid, uint32_t child, bool traced)
+{
+    (void)context;
+    (void)tgid;
+    (void)child;
+    return traced;
+}
+
+bool guests_uml_traces(uint32_t tgid)
+{
+    return visit_children(tgid, is_traced, NULL) > 0;
 }

@@ -22,6 +22,7 @@ static const char help_text[] =
     "      --for SECONDS        stop by itself\n"
     "      --vm NAME|PID        show only this VM; the others are recorded too, as those\n"
     "                           who may hold it back\n"
+    "      --cgroup FOLDER      a cgroup as a guest: its threads are the vCPUs; may be repeated\n"
     "      --interval MS        how often to write (default: 500)\n"
     "      --agent-socket PATH  where guests' agents connect (default: a temporary\n"
     "                           one, told to COMMAND by $VTIME_AGENT)\n"
@@ -146,6 +147,7 @@ enum {
     OPT_AGENT,
     OPT_WITHOUT,
     OPT_EXIT_ADDRESSES,
+    OPT_CGROUP,
     OPT_COUNTERS,
     OPT_MODE,
     OPT_RING,
@@ -168,6 +170,7 @@ static const struct option long_options[] = {
     { "agent", required_argument, NULL, OPT_AGENT },
     { "without", required_argument, NULL, OPT_WITHOUT },
     { "exit-addresses", no_argument, NULL, OPT_EXIT_ADDRESSES },
+    { "cgroup", required_argument, NULL, OPT_CGROUP },
     { "counters", required_argument, NULL, OPT_COUNTERS },
     { "mode", required_argument, NULL, OPT_MODE },
     { "ring-kib", required_argument, NULL, OPT_RING },
@@ -229,6 +232,12 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
         return parse_classes(arg, &o->probes.off, err);
     case OPT_EXIT_ADDRESSES:
         o->probes.addresses = true;
+        break;
+    case OPT_CGROUP:
+        if (o->nr_cgroups == VT_MAX_CGROUPS)
+            return vt_fail(err, EINVAL, "--cgroup: at most %d", VT_MAX_CGROUPS);
+        o->cgroups[o->nr_cgroups++] = arg;
+        o->probes.cgroups = true;
         break;
     case OPT_COUNTERS:
         o->named_counters = true;

@@ -40,6 +40,8 @@ struct vt_record_options {
     bool named_counters; /* they were asked for */
     struct vt_service_options service;
     struct vt_agents_options agents;
+    const char *cgroups[VT_MAX_CGROUPS]; /* folders of those that are guests */
+    size_t nr_cgroups;
     char **command; /* NULL: none */
 };
 

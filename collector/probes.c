@@ -227,6 +227,8 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     int r = choose_programs(p, err);
     if (r)
         return r;
+    if (!o->cgroups)
+        leave_out(p, "on_cgroup_attach_task");
     leave_out(p, "twin_kvm_entry");
     leave_out(p, "twin_kvm_exit");
     bpf->rodata->own_tgid = (uint32_t)getpid();
@@ -371,13 +373,23 @@ int vt_probes_seed(struct vt_probes *p, struct vt_err *err)
     return r ? r : vt_probes_find_helpers(p, err);
 }
 
+int vt_probes_cgroup(const struct vt_probes *p, uint64_t id, struct vt_err *err)
+{
+    const uint32_t one = 1;
+
+    if (bpf_map_update_elem(bpf_map__fd(p->bpf->maps.cgroups), &id, &one, BPF_ANY))
+        return vt_fail(err, errno, "a cgroup could not be told to the ledger: %s", strerror(errno));
+    return 0;
+}
+
 bool vt_probes_next_exec(const struct vt_probes *p, uint32_t *ret_tgid)
 {
     return bpf_map_lookup_and_delete_elem(bpf_map__fd(p->bpf->maps.execs), NULL, ret_tgid) == 0;
 }
 
-int vt_probes_want(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
-                   struct vt_err *err)
+/* As many as the map holds. */
+static int want_some(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
+                     struct vt_err *err)
 {
     const int fd = bpf_map__fd(p->bpf->maps.wanted);
     int r = 0;
@@ -400,6 +412,16 @@ int vt_probes_find_helpers(struct vt_probes *p, struct vt_err *err)
 uint32_t vt_probes_off(const struct vt_probes *p)
 {
     return p->off;
+}
+
+int vt_probes_want(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
+                   struct vt_err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < n && !r; i += VT_MAX_SLOTS)
+        r = want_some(p, tids + i, wanted + i, n - i < VT_MAX_SLOTS ? n - i : VT_MAX_SLOTS, err);
+    return r;
 }
 
 bool vt_probes_ledger_only(const struct vt_probes *p)
@@ -539,6 +561,10 @@ void vt_probes_tell_occupants(const struct vt_probes *p)
 
 int vt_probes_release(struct vt_probes *p, uint32_t slot)
 {
+    const uint32_t kind = p->slots[slot].vm_kind;
+
+    if (kind == VT_VM_UML || kind == VT_VM_CGROUP)
+        __atomic_sub_fetch(&p->bpf->bss->members, 1, __ATOMIC_RELAXED);
     return bpf_map_update_elem(bpf_map__fd(p->bpf->maps.free_slots), NULL, &slot, BPF_ANY) ? -errno : 0;
 }
 

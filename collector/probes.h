@@ -18,6 +18,7 @@ struct vt_probes_options {
     uint32_t off;        /* bit per enum vt_probe_class to leave out */
     bool ledger_only;    /* no slices: integrals at each checkpoint only */
     bool addresses;      /* count what exits accessed: else its class is not even loaded, and not off */
+    bool cgroups;        /* some are guests: else the program that sees who comes is not loaded */
     uint32_t ring_bytes; /* of the slice ring, a power of two; 0: default */
 };
 
@@ -37,6 +38,9 @@ int vt_probes_seed(struct vt_probes *p, struct vt_err *err);
  */
 int vt_probes_want(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
                    struct vt_err *err);
+
+/** The cgroup of that id is a guest: who comes into it from now on has a life. Only with options.cgroups. */
+int vt_probes_cgroup(const struct vt_probes *p, uint64_t id, struct vt_err *err);
 
 /** The next process that has begun a program; false: none that was not told. Of very many some are left out.
  */

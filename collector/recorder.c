@@ -74,6 +74,9 @@ bool rec_is_later(const struct vt_recorder *r, const struct vt_slot *s)
 int rec_follow(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, int64_t vcpu,
                struct vt_err *err)
 {
+    /* of processes that come and go by the thousands, opening events would cost more than it tells */
+    if (s->vm_kind == VT_VM_UML || s->vm_kind == VT_VM_CGROUP)
+        return 0;
     return r->counters ? vt_counters_follow(r->counters, slot, s, vcpu, err) : 0;
 }
 

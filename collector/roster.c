@@ -2,6 +2,7 @@
 #include "roster.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct vt_roster {
     struct vm *vms;
     size_t nr_vms, room;
     int64_t last_vm, last_vcpu, last_helper;
+    const struct vt_guests *guests; /* NULL: no cgroups */
 };
 
 /* /proc tells a process's start to 10 ms; two processes of one pid are further apart. */
@@ -55,6 +57,8 @@ struct vt_roster *vt_roster_next(const struct vt_roster *before, struct vt_store
 {
     struct vt_roster *r = vt_roster_new(store);
 
+    if (r)
+        r->guests = before->guests;
     if (!r || !before->nr_vms)
         return r;
     r->vms = calloc(before->nr_vms, sizeof(*r->vms));
@@ -81,18 +85,36 @@ void vt_roster_free(struct vt_roster *r)
     free(r);
 }
 
-static bool same_start(uint64_t a, uint64_t b)
+void vt_roster_name_cgroups(struct vt_roster *r, const struct vt_guests *guests)
 {
-    return (a > b ? a - b : b - a) < SAME_START_NS;
+    r->guests = guests;
 }
 
-/* Two VMs of one name are told apart by their pids. */
+/* A cgroup has no process: its id is in place of the start. */
+static bool is_vm(const struct vm *vm, uint32_t tgid, uint64_t start_ns)
+{
+    const uint64_t a = vm->start_ns, b = start_ns;
+
+    return vm->tgid == tgid && (a > b ? a - b : b - a) < (tgid ? SAME_START_NS : 1);
+}
+
+static void name_vm(const struct vt_roster *r, struct vm *vm, const char *comm)
+{
+    const char *name = vm->tgid || !r->guests ? NULL : vt_guests_cgroup(r->guests, vm->start_ns);
+
+    if (name)
+        memcpy(vm->name, name, strlen(name) + 1);
+    else
+        vt_vm_name(vm->tgid, comm, vm->name);
+}
+
+/* Two VMs of one name are told apart by their pids, cgroups by their ids. */
 static void make_unique(const struct vt_roster *r, struct vm *vm)
 {
     for (size_t i = 0; i < r->nr_vms; i++)
         if (strcmp(r->vms[i].name, vm->name) == 0) {
-            char tail[16];
-            int n = snprintf(tail, sizeof(tail), "/%u", vm->tgid);
+            char tail[24];
+            int n = snprintf(tail, sizeof(tail), "/%" PRIu64, vm->tgid ? vm->tgid : vm->start_ns);
             size_t keep = strnlen(vm->name, VT_VM_NAME_LEN - 1 - (size_t)n);
             snprintf(vm->name + keep, VT_VM_NAME_LEN - keep, "%s", tail);
             return;
@@ -134,7 +156,7 @@ static int64_t enter(struct vt_roster *r, struct vm *vm, const struct vt_slot *l
 static struct vm *find_process(const struct vt_roster *r, uint32_t tgid, uint64_t start_ns)
 {
     for (size_t i = r->nr_vms; i-- > 0;)
-        if (r->vms[i].tgid == tgid && same_start(r->vms[i].start_ns, start_ns))
+        if (is_vm(&r->vms[i], tgid, start_ns))
             return &r->vms[i];
     return NULL;
 }
@@ -164,7 +186,7 @@ static int64_t vm_of(struct vt_roster *r, uint32_t tgid, uint64_t start_ns, cons
 
     if (known)
         return enter(r, known, like, err);
-    vt_vm_name(tgid, comm, vm.name);
+    name_vm(r, &vm, comm);
     return add_vm(r, &vm, like, err);
 }
 
@@ -211,7 +233,7 @@ static bool lives(const struct vm *vm)
 {
     const uint64_t start = vt_process_start(vm->tgid);
 
-    return start && same_start(start, vm->start_ns);
+    return start && is_vm(vm, vm->tgid, start);
 }
 
 bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known_vm *ret)

@@ -6,6 +6,7 @@
 #ifndef VT_ROSTER_H
 #define VT_ROSTER_H
 
+#include "guests.h"
 #include "probes.h"
 #include "store/store.h"
 
@@ -15,6 +16,9 @@ struct vt_roster *vt_roster_new(struct vt_store *store);
 /** For the recording that follows: VMs keep the names that they have in `before`. NULL: out of memory. */
 struct vt_roster *vt_roster_next(const struct vt_roster *before, struct vt_store *store);
 void vt_roster_free(struct vt_roster *r);
+
+/** Who knows the names of cgroups; of recordings that follow, too. Borrows. */
+void vt_roster_name_cgroups(struct vt_roster *r, const struct vt_guests *guests);
 
 /**
  * The recording's id of the vCPU or helper in this slot (each counts for itself),

@@ -108,9 +108,13 @@ static int make_agent_path(struct vt_session *s, struct vt_err *err)
 
 static int create_first(struct vt_session *s, struct vt_err *err)
 {
-    if (s->service)
-        return vt_service_create(s->service, s, err);
-    return vt_recording_create(&s->now, s->options->output, s->options->force, s->probes, NULL, err);
+    const int e = s->service ? vt_service_create(s->service, s, err)
+                             : vt_recording_create(&s->now, s->options->output, s->options->force, s->probes,
+                                                   NULL, err);
+
+    if (!e)
+        vt_roster_name_cgroups(s->now.roster, s->guests);
+    return e;
 }
 
 /* Those asked for by name or set that are not here are told at once; the report tells of all. */
@@ -148,12 +152,13 @@ static int open_session(struct vt_session *s, struct vt_err *err)
     int e;
 
     if ((o->daemon && (e = vt_service_open(o, &s->service, err))) ||
-        (e = vt_probes_open(&o->probes, &s->probes, err)) || (e = create_first(s, err)) ||
-        (e = open_counters(s, err)) || (e = open_descriptors(s, err)) || (e = make_agent_path(s, err)) ||
+        (e = vt_probes_open(&o->probes, &s->probes, err)) ||
+        (e = vt_guests_open(s->probes, o->cgroups, o->nr_cgroups, &s->guests, err)) ||
+        (e = create_first(s, err)) || (e = open_counters(s, err)) || (e = open_descriptors(s, err)) ||
+        (e = make_agent_path(s, err)) ||
         (e = vt_agents_open(s->agent_path, s->epoll_fd, s->now.store, s->now.roster, &s->agents, err)) ||
         (e = vt_agents_name(s->agents, o->agents.named, o->agents.nr, err)) ||
-        (e = vt_probes_seed(s->probes, err)) || (e = vt_guests_open(s->probes, &s->guests, err)) ||
-        (e = vt_guests_tick(s->guests, err)))
+        (e = vt_probes_seed(s->probes, err)) || (e = vt_guests_tick(s->guests, err)))
         return e;
     if (!o->agents.dont_find)
         vt_agents_find(s->agents);

@@ -93,6 +93,8 @@ static uint32_t helped_by(const struct vt_correlator *c, const struct vt_occupan
             return NOBODY;
         tgid = strtoul(id->comm + sizeof(vhost) - 1, NULL, 10);
     }
+    if (!tgid) /* as a cgroup has */
+        return NOBODY;
     for (size_t i = c->nr_machines; i-- > 0;) /* pids come again: the newest */
         if (c->machines[i].row.tgid == tgid)
             return (uint32_t)i;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/state.h"
 
 const struct report_clock report_clocks[REPORT_NR_CLOCKS] = {
     { "tsc", "TSC", VTG_HAVE_TSC, REPORT_ELAPSED, offsetof(struct vt_belief, tsc_ns) },
@@ -180,12 +181,9 @@ bool report_is_bare(const struct vt_guest *guest)
 
 const char *report_vm_kind(const struct vt_guest *guest)
 {
-    static const char *const names[] = {
-        [VT_VM_KVM] = "kvm", [VT_VM_TCG] = "tcg", [VT_VM_UML] = "uml", [VT_VM_CGROUP] = "cgroup"
-    };
     if (report_is_bare(guest))
         return "process";
-    return (size_t)guest->vm.kind < sizeof(names) / sizeof(names[0]) ? names[guest->vm.kind] : "unknown";
+    return (size_t)guest->vm.kind < VT_NR_VM_KINDS ? vt_vm_kinds[guest->vm.kind].key : "unknown";
 }
 
 #define SLEEPS "IDLE? is any interruptible sleep"

@@ -236,6 +236,19 @@ static void row_vcpu(struct table *t, const struct vt_guest *g, const struct vt_
     cell_number(t, c->exits + c->user_exits);
 }
 
+static uint64_t wanted_ns(const struct vt_account *a)
+{
+    return a->used.ns + a->overhead.ns + a->stolen.ns + a->stalled.ns;
+}
+
+/* Of a cgroup's many threads those that make up 1 % of it at least. */
+static bool is_worth_a_row(const struct vt_guest *g, const struct vt_vcpu_figures *c)
+{
+    enum { MANY = 16 };
+    return g->vm.kind != VT_VM_CGROUP || g->nr_vcpus <= MANY ||
+           (wanted_ns(&c->account) && wanted_ns(&c->account) >= wanted_ns(&g->account) / 100);
+}
+
 static void put_vcpus(const struct report_view *v, FILE *out)
 {
     const struct vt_snapshot *s = v->snapshot;
@@ -251,16 +264,25 @@ static void put_vcpus(const struct report_view *v, FILE *out)
     for (size_t i = 0; t && i < 4; i++)
         table_column(t, (const char *const[]){ "refused", "switches", "migrations", "exits" }[i], false,
                      i != 1);
-    size_t rows = 0;
+    size_t rows = 0, left_out = 0;
     for (size_t g = 0; g < s->nr_guests; g++)
-        for (size_t i = 0; i < s->guests[g].nr_vcpus; i++, rows++)
+        for (size_t i = 0; i < s->guests[g].nr_vcpus; i++) {
+            if (!is_worth_a_row(&s->guests[g], &s->guests[g].vcpus[i])) {
+                left_out++;
+                continue;
+            }
             row_vcpu(t, &s->guests[g], &s->guests[g].vcpus[i], v->utf8);
+            rows++;
+        }
     if (rows) {
         title(out,
               "vCPUs: time by state; residual = window - sum of the states, vs kernel = states against the "
               "kernel's own sums");
         table_print(t, 2, "  ", out);
     }
+    if (left_out)
+        fprintf(out, "  %zu threads of cgroups, each with less than 1 %% of its cgroup's, are left out\n",
+                left_out);
     table_free(t);
 }
 

@@ -128,6 +128,7 @@ static cJSON *row_object(const struct vtop_row *row)
     } else {
         cJSON_AddStringToObject(o, "name", row->name);
         cJSON_AddNumberToObject(o, "pid", row->key.tgid);
+        cJSON_AddStringToObject(o, "kind", vt_vm_kinds[row->kind].key);
         cJSON_AddNumberToObject(o, "nr_vcpus", row->vcpus);
         if (row->has_hazard)
             add_figure(o, "concurrency_hazard", &row->hazard);

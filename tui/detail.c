@@ -23,9 +23,13 @@ static void say_who(char *line, const struct vtop_row *row)
     if (row->is_vcpu)
         say(line, "%s vCPU %u: thread %u, last on CPU %llu, now %s", row->name, row->index, row->tid,
             (unsigned long long)row->cpu, vt_states[row->now].name);
+    else if (row->kind == VT_VM_CGROUP)
+        say(line, "%s: cgroup, %u thread%s", row->name, row->vcpus, row->vcpus == 1 ? "" : "s");
     else
-        say(line, "%s: process %u, %u vCPU%s", row->name, row->key.tgid, row->vcpus,
-            row->vcpus == 1 ? "" : "s");
+        say(line, "%s: %s%sprocess %u, %u vCPU%s%s", row->name,
+            row->kind == VT_VM_KVM ? "" : vt_vm_kinds[row->kind].name, row->kind == VT_VM_KVM ? "" : ", ",
+            row->key.tgid, row->vcpus, row->vcpus == 1 ? "" : "s",
+            row->found == VT_FOUND_BY_USE ? " (a guess: its threads have no names)" : "");
 }
 
 /* The states that have time, the longest first. */

@@ -30,6 +30,8 @@ static bool is_present(const struct vt_vcpu_figures *v)
 static void name_row(struct vtop_row *row, const struct vt_vm *vm)
 {
     row->key = (struct vtop_key){ vm->tgid, vm->start_time.v };
+    row->kind = vm->kind;
+    row->found = vm->found;
     vt_name_clean(row->name, sizeof(row->name), vm->name, sizeof(vm->name));
 }
 

@@ -20,6 +20,8 @@ struct vtop_row {
     uint32_t index; /* of the vCPU */
     uint32_t tid;
     char name[VT_VM_NAME_LEN];
+    enum vt_vm_kind kind;
+    enum vt_vm_found found;
     unsigned int vcpus; /* of the guest in this window */
     uint64_t whole_ns;  /* vCPUs x window: 100 % */
     struct vt_account account;

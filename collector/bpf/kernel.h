@@ -120,6 +120,12 @@ struct refcount_struct {
 struct kvm {
     struct refcount_struct users_count;
 };
+struct kernfs_node {
+    __u64 id;
+};
+struct cgroup {
+    struct kernfs_node *kn;
+};
 struct kvm_vcpu_stat_generic {
     unsigned long long blocking;
 };

@@ -31,6 +31,7 @@ bool armed; /* every program is attached: lives may begin */
 bool split; /* kvm_entry and kvm_exit are known to fire: GUEST and KVM, not RUN */
 __u64 lost[VT_NR_LOST_REASONS];
 __u64 self_entries, self_runs; /* the collector's own test guest: does the event fire? */
+__s32 members;                 /* slots taken by processes of UML instances and tasks of cgroups */
 __u32 slots_used;              /* the highest slot ever taken, plus 1: a reader need look no further */
 
 struct {
@@ -85,6 +86,7 @@ struct {
 /* Processes with vCPUs, or of a UML instance: their other threads are helpers. */
 struct vm_process {
     __u64 start_time, vm_start_time; /* of the process, and of its VM's */
+    __u64 cgroup;
     __u32 vm_tgid;
     __u32 vm_kind, vm_found;
     __u32 pad_;
@@ -115,6 +117,14 @@ struct {
     __type(key, __u32);
     __type(value, struct vt_wanted);
 } wanted SEC(".maps");
+
+/* The ids of cgroups that are guests. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, VT_MAX_CGROUPS);
+    __type(key, __u64);
+    __type(value, __u32);
+} cgroups SEC(".maps");
 
 /* Processes that began a program: user space looks whether they are VMs. */
 struct {
@@ -346,6 +356,11 @@ static __always_inline struct binding *binding_of(struct task_struct *task)
     if (bpf_core_field_exists(t->bpf_storage) && !t->bpf_storage)
         return 0;
     return bpf_task_storage_get(&bindings, task, 0, 0);
+}
+
+static __always_inline struct vt_slot *slot_of(struct task_struct *task)
+{
+    return slot_of_binding(binding_of(task));
 }
 
 static __always_inline void note_running(struct vt_running *r, const struct binding *b, __u32 tid)
@@ -662,14 +677,38 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     return s;
 }
 
+/* Guests whose processes may become very many. */
+static __always_inline bool is_many(__u32 vm_kind)
+{
+    return vm_kind == VT_VM_UML || vm_kind == VT_VM_CGROUP;
+}
+
+/* Is there a slot for one more? User space gives it back: vt_probes_release(). */
+static __always_inline bool may_take(const struct vm_process *vm)
+{
+    if (!is_many(vm->vm_kind))
+        return true;
+    if (__sync_fetch_and_add(&members, 1) < VT_MAX_MEMBERS)
+        return true;
+    __sync_fetch_and_add(&members, -1);
+    count_lost(VT_LOST_NO_SLOT);
+    return false;
+}
+
 /* A slot for a thread that is no vCPU of KVM's. */
 static __always_inline struct vt_slot *fill_slot(struct task_struct *task, const struct vm_process *vm,
                                                  __u32 kind, __u64 now, struct binding *ret)
 {
-    struct vt_slot *s = take_slot(&ret->slot);
+    struct vt_slot *s;
 
-    if (!s)
+    if (!may_take(vm))
         return 0;
+    s = take_slot(&ret->slot);
+    if (!s) {
+        if (is_many(vm->vm_kind))
+            __sync_fetch_and_add(&members, -1);
+        return 0;
+    }
     machine_lock(s);
     s->kind = kind;
     s->vm_kind = vm->vm_kind;
@@ -678,6 +717,7 @@ static __always_inline struct vt_slot *fill_slot(struct task_struct *task, const
     s->tgid = vm->vm_tgid;
     s->start_time = task->start_time;
     s->vm_start_time = vm->vm_start_time;
+    s->kvm = vm->cgroup;
     __builtin_memcpy(s->comm, task->comm, VT_COMM_LEN);
     machine_init(s, now, VT_SCHED_SEED, kind == VT_SLOT_THREAD ? VT_RUN : VT_VMM);
     machine_unlock(s);
@@ -1043,7 +1083,20 @@ static __always_inline int wakeup(struct task_struct *task)
     return 0;
 }
 
+static __always_inline struct vm_process cgroup_vm(__u64 cgroup)
+{
+    const struct vm_process vm = {
+        .vm_start_time = cgroup,
+        .cgroup = cgroup,
+        .vm_kind = VT_VM_CGROUP,
+        .vm_found = VT_FOUND_BY_CGROUP,
+    };
+
+    return vm;
+}
+
 /*
+ * A child is in its parent's cgroup (that it was made in another one user space will see).
  * A new thread of a VM's process helps it, until it runs a vCPU; a new process of a
  * UML instance too, until it is traced.  Not at its first wake-up: to make task storage allocates, and the
  * run queue's lock is held there.
@@ -1052,9 +1105,15 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
     __u32 tgid = (__u32)child->tgid, parent_tgid = (__u32)parent->tgid;
-    struct vm_process *vm = bpf_map_lookup_elem(&vm_processes, tgid == parent_tgid ? &tgid : &parent_tgid);
-    struct vm_process its;
+    struct vt_slot *of_parent = slot_of(parent);
+    struct vm_process *vm, its;
 
+    if (of_parent && of_parent->vm_kind == VT_VM_CGROUP) {
+        its = cgroup_vm(of_parent->kvm);
+        bind_thread(child, &its, (__u32)child->pid, bpf_ktime_get_ns(), VT_SCHED_SEED);
+        return 0;
+    }
+    vm = bpf_map_lookup_elem(&vm_processes, tgid == parent_tgid ? &tgid : &parent_tgid);
     if (!vm || vm->start_time != BPF_CORE_READ(parent, group_leader, start_time)) /* a pid may come again */
         return 0;
     if (tgid != parent_tgid) {
@@ -1569,22 +1628,36 @@ static __always_inline bool is_tcg(const char name[VT_COMM_LEN], __u32 *ret_inde
     return true;
 }
 
+/* It has left its cgroup: its life is over, though it may notice later. */
+static __always_inline void leave_cgroup(struct task_struct *task, __u64 cgroup, __u64 now)
+{
+    struct binding *b = binding_of(task);
+    struct vt_slot *s = b ? slot_at(b->slot) : 0;
+
+    if (s && s->generation == b->generation && s->sched != VT_SCHED_GONE && !s->moved_at &&
+        s->vm_kind == VT_VM_CGROUP && s->kvm == cgroup)
+        s->moved_at = now;
+}
+
 static __always_inline struct vt_slot *bind_wanted(struct task_struct *task, const struct vt_wanted *w)
 {
     const __u64 start_time = BPF_CORE_READ(task, group_leader, start_time);
     const struct vm_process vm = {
         .start_time = start_time,
         .vm_start_time = w->vm_tgid == w->tgid ? start_time : w->vm_start_time,
+        .cgroup = w->cgroup,
         .vm_tgid = w->vm_tgid,
         .vm_kind = w->vm_kind,
         .vm_found = w->vm_found,
     };
     const __u64 now = bpf_ktime_get_ns();
     __u32 tgid = w->tgid;
-    struct vt_slot *s = w->kind == VT_SLOT_HELPER ? bind_helper(task, &vm, now)
-                                                  : bind_thread(task, &vm, w->index, now, VT_SCHED_SEED);
+    struct vt_slot *s;
 
-    if (s)
+    s = w->kind == VT_SLOT_HELPER ? bind_helper(task, &vm, now)
+                                  : bind_thread(task, &vm, w->index, now, VT_SCHED_SEED);
+
+    if (s && w->vm_kind != VT_VM_CGROUP)
         bpf_map_update_elem(&vm_processes, &tgid, &vm, BPF_ANY);
     return s;
 }
@@ -1630,6 +1703,24 @@ int BPF_PROG(on_sched_process_exec, struct task_struct *task)
     return 0;
 }
 
+/* A task comes into one of the cgroups that are guests; if it is a whole process, with its other threads. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_cgroup_attach_task, struct cgroup *to, const char *path, struct task_struct *task)
+{
+    __u64 id = BPF_CORE_READ(to, kn, id);
+    struct vm_process vm = cgroup_vm(id);
+    __u32 *is_guest = bpf_map_lookup_elem(&cgroups, &id);
+    bool acts = task->pid == (int)(__u32)bpf_get_current_pid_tgid();
+    struct vt_slot *s;
+
+    if (!is_guest || !armed)
+        return 0;
+    s = bind_thread(task, &vm, (__u32)task->pid, bpf_ktime_get_ns(), acts ? VT_SCHED_ON_CPU : VT_SCHED_SEED);
+    if (s && !acts)
+        s->seed_state = state_seen(task, VT_RUN, 0);
+    return 0;
+}
+
 /* Those that are there already, and those that user space wants. */
 SEC("iter/task")
 int seed_threads(struct bpf_iter__task *ctx)
@@ -1644,14 +1735,16 @@ int seed_threads(struct bpf_iter__task *ctx)
     if (!task || (__u32)task->tgid == own_tgid || task->flags & PF_KTHREAD)
         return 0;
     tid = (__u32)task->pid;
-    known = bpf_map_lookup_elem(&bound_threads, &tid);
-    if (known && *known == task->start_time)
-        return 0;
-    __builtin_memcpy(name, task->comm, sizeof(name));
     w = bpf_map_lookup_elem(&wanted, &tid);
-    if (w && w->tgid == (__u32)task->tgid)
+    if (w && w->kind == VT_WANTED_OUT) {
+        leave_cgroup(task, w->cgroup, bpf_ktime_get_ns());
+        return 0;
+    }
+    known = bpf_map_lookup_elem(&bound_threads, &tid);
+    __builtin_memcpy(name, task->comm, sizeof(name));
+    if (w && w->tgid == (__u32)task->tgid && !loaded_vcpu(task))
         s = bind_wanted(task, w);
-    else if (is_tcg(name, &index))
+    else if ((!known || *known != task->start_time) && is_tcg(name, &index))
         s = bind_tcg(task, index, VT_SCHED_SEED);
     if (s)
         s->seed_state = state_seen(task, s->kind == VT_SLOT_THREAD ? VT_RUN : VT_VMM, 0);

@@ -332,9 +332,18 @@ MACHINE void machine_wakeup(struct vt_slot *s, vt_u64 now, vt_u32 on_cpu)
     s->state = VT_WAKING;
 }
 
+/* No event came of a thread that the iterator found asleep: it sleeps still. */
+MACHINE void machine_settle_seed(struct vt_slot *s)
+{
+    if (s->sched == VT_SCHED_SEED && (s->seed_state == VT_IDLEQ || s->seed_state == VT_BLOCKED ||
+                                      s->seed_state == VT_STOPPED || s->seed_state == VT_HALTED))
+        machine_seed_off(s, s->mode, s->seed_state);
+}
+
 /* The thread and the vCPU part: this life ends at t, and with it its slice. */
 MACHINE void machine_end_life(struct vt_slot *s, vt_u64 t)
 {
+    machine_settle_seed(s);
     t = machine_now(s, t);
     if (s->sched == VT_SCHED_ON_CPU) {
         machine_charge_on_cpu(s, t, s->mode);

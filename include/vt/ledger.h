@@ -270,8 +270,16 @@ struct vt_wanted {
     vt_u32 vm_kind;       /* enum vt_vm_kind */
     vt_u32 vm_found;      /* enum vt_vm_found */
     vt_u32 index;         /* of the vCPU */
-    vt_u32 kind;          /* VT_SLOT_THREAD or VT_SLOT_HELPER */
+    vt_u32 kind; /* VT_SLOT_THREAD or VT_SLOT_HELPER; VT_WANTED_OUT: its life of that cgroup is over */
 };
+#define VT_WANTED_OUT  255
+#define VT_MAX_CGROUPS 64 /* that are guests */
+
+/*
+ * Slots for the processes of UML instances and for tasks of cgroups, which may
+ * fork without end: the rest is for others.
+ */
+#define VT_MAX_MEMBERS (VT_MAX_SLOTS / 2)
 
 struct vt_slot {
     vt_u32 sequence; /* odd while written */

@@ -16,7 +16,7 @@ enum vt_state {
     VT_GUEST,     /* on CPU in guest mode */
     VT_KVM,       /* on CPU in KVM_RUN, host kernel serving an exit */
     VT_VMM,       /* on CPU outside KVM_RUN: the monitor */
-    VT_RUN,       /* GUEST and KVM merged, where entry/exit can't be seen */
+    VT_RUN,       /* GUEST and KVM merged, where entry/exit can't be seen; on CPU, of others than KVM's */
     VT_THROTTLED, /* runnable, held by a CPU quota */
     VT_WAKING,    /* runnable after a wake-up, not yet on a CPU */
     VT_PREEMPTED, /* runnable, lost the CPU */

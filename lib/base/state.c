@@ -10,13 +10,21 @@ const struct vt_state_info vt_states[VT_NR_STATES] = {
     [VT_GUEST] = { "GUEST", VT_CLASS_USED, "on CPU in guest mode" },
     [VT_KVM] = { "KVM", VT_CLASS_OVERHEAD, "on CPU, host kernel serving an exit" },
     [VT_VMM] = { "VMM", VT_CLASS_OVERHEAD, "on CPU outside KVM_RUN: the monitor" },
-    [VT_RUN] = { "RUN", VT_CLASS_USED, "on CPU in KVM_RUN (GUEST and KVM merged)" },
+    [VT_RUN] = { "RUN", VT_CLASS_USED,
+                 "on CPU in KVM_RUN (GUEST and KVM merged); of a guest that is not KVM: on CPU" },
     [VT_THROTTLED] = { "THROTTLED", VT_CLASS_STOLEN, "runnable, held by a CPU quota" },
     [VT_WAKING] = { "WAKING", VT_CLASS_STOLEN, "runnable after a wake-up, not yet on a CPU" },
     [VT_PREEMPTED] = { "PREEMPTED", VT_CLASS_STOLEN, "runnable, lost the CPU" },
     [VT_HALTED] = { "HALTED", VT_CLASS_IDLE, "blocked after HLT: the guest is idle" },
     [VT_BLOCKED] = { "BLOCKED", VT_CLASS_STALLED, "blocked in the host" },
     [VT_IDLEQ] = { "IDLE?", VT_CLASS_IDLE, "interruptible sleep of a guest that is not KVM" },
+};
+
+const struct vt_vm_kind_info vt_vm_kinds[VT_NR_VM_KINDS] = {
+    [VT_VM_KVM] = { "kvm", "KVM" },
+    [VT_VM_TCG] = { "tcg", "QEMU/TCG" },
+    [VT_VM_UML] = { "uml", "User Mode Linux" },
+    [VT_VM_CGROUP] = { "cgroup", "cgroup" },
 };
 
 const char *vt_class_name(enum vt_class class)

@@ -3,6 +3,7 @@
 #ifndef VT_BASE_STATE_H
 #define VT_BASE_STATE_H
 
+#include "vt/ledger.h"
 #include "vt/state.h"
 
 struct vt_state_info {
@@ -12,6 +13,13 @@ struct vt_state_info {
 };
 
 extern const struct vt_state_info vt_states[VT_NR_STATES];
+
+struct vt_vm_kind_info {
+    const char *key;  /* "tcg", as in JSON */
+    const char *name; /* "QEMU/TCG", as printed */
+};
+
+extern const struct vt_vm_kind_info vt_vm_kinds[VT_NR_VM_KINDS];
 
 /** "stolen", "used", ... */
 const char *vt_class_name(enum vt_class class);

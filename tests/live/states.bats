@@ -33,28 +33,6 @@ balanced() {
   report "$run_vt" '[.guests[].vcpus[] | .residual_ns == 0 and .ledger_residual_ns == 0] | length > 0 and all'
 }
 
-# quota_group: a cgroup with 30 ms of CPU in each 100 ms
-quota_group() {
-  local v1
-  v1=$(awk '$3 == "cgroup" && $4 ~ /(^|,)cpu(,|$)/ { print $2; exit }' /proc/mounts)
-  if [ -n "$v1" ]; then
-    group=$v1/vtime-states-$$
-    mkdir "$group"
-    echo 100000 >"$group/cpu.cfs_period_us"
-    echo 30000 >"$group/cpu.cfs_quota_us"
-  else
-    grep -qw cpu /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || skip "no cgroup with the cpu controller"
-    group=/sys/fs/cgroup/vtime-states-$$
-    mkdir "$group"
-    echo 30000 100000 >"$group/cpu.max"
-  fi
-}
-
-# throttled_ns: by the cgroup's own account
-throttled_ns() {
-  awk '$1 == "throttled_time" { print $2 } $1 == "throttled_usec" { print $2 * 1000 }' "$group/cpu.stat"
-}
-
 # held_guest NAME: a guest that the group holds
 held_guest() {
   (

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which threads of a QEMU without thread names are its vCPUs. */
+/* Guests that are not KVM's: which threads of a QEMU without thread names are its vCPUs, and whose is what.
+ */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 /* clang-format on */
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "collector/bpf/machine.h"
 #include "collector/guests_internal.h"
 
 #define MS UINT64_C(1000000)
@@ -97,6 +101,74 @@ static void fewer_threads_than_vcpus_are_one_for_all(void **state)
     assert_int_equal(n, 1);
 }
 
+static void a_status_tells_whose_process_it_is(void **state)
+{
+    struct guests_status s;
+    (void)state;
+    assert_true(guests_status("Name:\tlinux\nTgid:\t12\nPid:\t12\nPPid:\t7\nTracerPid:\t7\n", &s));
+    assert_int_equal(s.tgid, 12);
+    assert_int_equal(s.parent, 7);
+    assert_int_equal(s.tracer, 7);
+    assert_true(guests_read_status((uint32_t)getpid(), &s));
+    assert_int_equal(s.tgid, getpid());
+    assert_int_equal(s.parent, getppid());
+    assert_false(guests_status("Name:\tTgid:\n", &s));
+    assert_false(guests_read_status(UINT32_MAX, &s));
+}
+
+static void a_program_that_is_no_uml_kernel_is_none(void **state)
+{
+    (void)state;
+    assert_false(guests_is_uml("/proc/self/exe"));
+    assert_false(guests_is_uml("/proc/self/status"));
+    assert_false(guests_is_uml("/nowhere"));
+}
+
+static void a_cgroup_is_called_what_its_folder_is(void **state)
+{
+    char name[VT_VM_NAME_LEN], path[200];
+    (void)state;
+    guests_cgroup_name("/sys/fs/cgroup/system.slice/db.service", name);
+    assert_string_equal(name, "db.service");
+    guests_cgroup_name("/sys/fs/cgroup/cpu/a//", name);
+    assert_string_equal(name, "a");
+    guests_cgroup_name("/", name);
+    assert_string_equal(name, "/");
+    memset(path, 'x', sizeof(path));
+    path[sizeof(path) - 2] = 'y';
+    path[sizeof(path) - 1] = 0;
+    guests_cgroup_name(path, name);
+    assert_int_equal(strlen(name), VT_VM_NAME_LEN - 1);
+    assert_int_equal(name[VT_VM_NAME_LEN - 2], 'y');
+}
+
+static void a_folder_that_is_no_cgroup_is_refused(void **state)
+{
+    struct guests_cgroup g;
+    struct vt_err err = { "" };
+    (void)state;
+    assert_int_equal(guests_cgroup_open("/proc", &g, &err), -ENOENT);
+    assert_non_null(strstr(err.text, "/proc"));
+}
+
+/* What a thread that the iterator found asleep did until it was no more in its cgroup. */
+static void a_sleeper_that_no_event_told_of_slept(void **state)
+{
+    struct vt_slot s = { 0 };
+    (void)state;
+    machine_init(&s, 1000, VT_SCHED_SEED, VT_RUN);
+    s.seed_state = VT_IDLEQ;
+    machine_end_life(&s, 1700);
+    assert_int_equal(s.ns[VT_IDLEQ], 700);
+    assert_int_equal(s.ns[VT_LOST], 0);
+    assert_int_equal(s.open.off_state, VT_IDLEQ);
+    s = (struct vt_slot){ 0 };
+    machine_init(&s, 1000, VT_SCHED_SEED, VT_RUN);
+    s.seed_state = VT_RUN; /* it ran, and must have done something since */
+    machine_end_life(&s, 1700);
+    assert_int_equal(s.ns[VT_LOST], 700);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +179,11 @@ int main(void)
         cmocka_unit_test(the_main_thread_and_the_first_it_made_are_no_vcpus),
         cmocka_unit_test(before_it_has_used_cpu_time_nothing_is_told),
         cmocka_unit_test(fewer_threads_than_vcpus_are_one_for_all),
+        cmocka_unit_test(a_status_tells_whose_process_it_is),
+        cmocka_unit_test(a_program_that_is_no_uml_kernel_is_none),
+        cmocka_unit_test(a_cgroup_is_called_what_its_folder_is),
+        cmocka_unit_test(a_folder_that_is_no_cgroup_is_refused),
+        cmocka_unit_test(a_sleeper_that_no_event_told_of_slept),
     };
     return cmocka_run_group_tests_name("guests", tests, NULL, NULL);
 }
