@@ -32,9 +32,10 @@ end_peer() {
 
 # start_agent OPTION…: returns once programs can tell it marks
 start_agent() {
+  rm -f agent.err
   "$AGENT" run "$@" 2>agent.err 3>&- 5>&- &
   agent_pid=$!
-  wait_until grep -q session agent.err
+  wait_until grep -qs session agent.err
 }
 
 # stop_agent: it delivers what it keeps; how many frames it made is in $made, dropped in $gone
