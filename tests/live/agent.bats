@@ -30,9 +30,12 @@ end_peer() {
   wait "$peer_pid"
 }
 
+# start_agent OPTION…: returns once programs can tell it marks
 start_agent() {
+  rm -f agent.err
   "$AGENT" run "$@" 2>agent.err 3>&- 5>&- &
   agent_pid=$!
+  wait_until grep -qs session agent.err
 }
 
 # stop_agent: it delivers what it keeps; how many frames it made is in $made, dropped in $gone
@@ -50,7 +53,7 @@ wait_until() {
     sleep 0.05
   done
   echo "never came: $*"
-  tail -n 5 peer.out agent.err
+  tail -n 5 peer.out agent.err || true
   return 1
 }
 
@@ -371,7 +374,6 @@ sys %6S"; time "$@" 2>bench.err' - "$AGENT" bench --name loop -- sh -c "$busy" 2
 
 @test "two daemons do not share a socket, and a path is taken over from a dead one" {
   start_agent --to file:"$PWD/f"
-  wait_until grep -q session agent.err
   run "$AGENT" run --to file:"$PWD/g"
   [ "$status" -eq 1 ]
   [[ $output == *"another agent"* ]]
