@@ -8,22 +8,25 @@ $(BUILD)/gen/tasks.bpf.o: guest-agent/bpf/tasks.bpf.c $(wildcard guest-agent/bpf
 $(BUILD)/gen/tasks.lskel.h: $(BUILD)/gen/tasks.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton -L $< name tasks_bpf > $@.tmp && mv $@.tmp $@
 
+ifndef AGENT_CC # agent.mk is not there yet
+AGENT_CC       := musl-gcc
+AGENT_CPPFLAGS := $(CPPFLAGS) -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
+AGENT_CFLAGS   := $(CFLAGS)
+$(BUILD)/obj/musl/%.o: %.c | $(BUILD)/.deps
+	@mkdir -p $(@D)
+	$(Q)$(AGENT_CC) $(AGENT_CPPFLAGS) $(AGENT_CFLAGS) -MMD -MP -c -o $@ $<
+endif
+
 TASKS_SRC := $(wildcard guest-agent/task*.c)
 # What thinks, for the unit tests.
 TASKS_PURE := guest-agent/task_line.c guest-agent/task_who.c guest-agent/task_time.c
 $(BUILD)/libvt.a: $(TASKS_PURE:%.c=$(BUILD)/obj/%.o)
 
-# The agent's compiler: a static program that needs nothing of the guest. Headers of the
-# kernel and of libbpf (bpf/skel_internal.h, which alone is used) come after musl's own.
-MUSL_CC     := musl-gcc
-MUSL_CFLAGS := -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch) -isystem $(BUILD)/gen
+# Compiled as all of the agent is (agent.mk); beside the skeleton it needs bpf/skel_internal.h.
+$(BUILD)/obj/musl/guest-agent/tasks_bpf.o: $(BUILD)/gen/tasks.lskel.h
+$(BUILD)/obj/musl/guest-agent/tasks_bpf.o: AGENT_CPPFLAGS += -isystem $(BUILD)/gen -idirafter /usr/include
 
-$(BUILD)/musl/guest-agent/tasks_bpf.o: $(BUILD)/gen/tasks.lskel.h
-$(BUILD)/musl/%.o: %.c | $(BUILD)/.deps
+# What watches tasks, as the agent has it, with a front end for tests.
+$(BUILD)/tests/live/taskpeer: $(TASKS_SRC:%.c=$(BUILD)/obj/musl/%.o) $(BUILD)/obj/musl/tests/live/taskpeer.o
 	@mkdir -p $(@D)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(CFLAGS) $(MUSL_CFLAGS) -MMD -MP -c -o $@ $<
-
-# The parts that watch tasks, as the agent has them, with a front end for tests.
-$(BUILD)/tests/live/taskpeer: $(TASKS_SRC:%.c=$(BUILD)/musl/%.o) $(BUILD)/musl/tests/live/taskpeer.o
-	@mkdir -p $(@D)
-	$(Q)$(MUSL_CC) -static -o $@ $^
+	$(Q)$(AGENT_CC) -static -o $@ $^

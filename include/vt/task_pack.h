@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How stretches of tasks are packed into struct vtg_tasks (vt/guest_wire.h):
- * unsigned LEB128 numbers, five for each stretch, about eight bytes in all.
+ * unsigned LEB128 numbers, six or seven for each stretch, about nine bytes in all.
  *   begin - the end of the stretch before it (the first: base_tsc)
  *   length
  *   tid, zigzag of the difference from the stretch before it (the first: from 0)
  *   waited: begin - when it became runnable
  *   enum vtg_task_end
+ *   enum vtg_wake; of VTG_WAKE_TASK then the waker's tid, zigzag of the difference from its own
  * One that ends UNKNOWN may go on: in the next of its vCPU, if that has its tid, begins
- * where it ends, and has waited 0.
+ * where it ends, has waited 0 and did not sleep (VTG_WAKE_NONE).
  * Header-only, pure and freestanding: the agent packs, lib/wire unpacks.
  */
 #ifndef VT_TASK_PACK_H
@@ -22,14 +23,31 @@
 /* Why a task left the vCPU. */
 enum vtg_task_end { VTG_TASK_PREEMPTED, VTG_TASK_SLEPT, VTG_TASK_EXITED, VTG_TASK_UNKNOWN };
 
+/*
+ * What made it runnable after its last sleep: what it would have waited for without any delay.
+ * A timer that it set to go off so long after now starts later if the task was delayed before
+ * (RELATIVE); one set for an instant does not (ABSOLUTE).
+ */
+enum vtg_wake {
+    VTG_WAKE_UNKNOWN,
+    VTG_WAKE_NONE, /* it did not sleep: it was pre-empted */
+    VTG_WAKE_RELATIVE,
+    VTG_WAKE_ABSOLUTE,
+    VTG_WAKE_TASK,   /* another task: its tid is `waker` */
+    VTG_WAKE_DEVICE, /* an interrupt that is no timer: I/O is done */
+    VTG_NR_WAKES
+};
+
 struct vtg_stretch {
     uint64_t from, to; /* guest TSC */
     uint64_t waited;   /* ticks before `from` in which it was runnable; 0: not known */
     uint32_t tid;      /* 0: the idle task */
     enum vtg_task_end end;
+    enum vtg_wake wake;
+    uint32_t waker; /* of VTG_WAKE_TASK, else 0 */
 };
 
-#define VTG_STRETCH_MAX 37 /* bytes of one: three numbers of 64 bits, one of 33, one of 2 */
+#define VTG_STRETCH_MAX 42 /* bytes of one: three numbers of 64 bits, two of 33, two below 128 */
 
 /* Where a packer or unpacker stands in `data`. */
 struct vtg_task_cursor {
@@ -62,6 +80,18 @@ static inline bool vtg_get_number(const struct vtg_tasks *t, struct vtg_task_cur
     return false;
 }
 
+/* The way from one tid to another, as an unsigned number that is small if it is short. */
+static inline uint64_t vtg_tid_step(uint32_t from, uint32_t to)
+{
+    const int64_t step = (int64_t)to - (int64_t)from;
+    return ((uint64_t)step << 1) ^ (step < 0 ? UINT64_MAX : 0);
+}
+
+static inline uint32_t vtg_tid_after(uint32_t from, uint64_t step)
+{
+    return from + (uint32_t)((step >> 1) ^ (UINT64_C(0) - (step & 1)));
+}
+
 static inline struct vtg_task_cursor vtg_task_begin(const struct vtg_tasks *t)
 {
     return (struct vtg_task_cursor){ .tsc = t->base_tsc };
@@ -72,14 +102,16 @@ static inline struct vtg_task_cursor vtg_task_begin(const struct vtg_tasks *t)
 static inline bool vtg_pack_stretch(struct vtg_tasks *t, struct vtg_task_cursor *c,
                                     const struct vtg_stretch *s)
 {
-    const int64_t step = (int64_t)s->tid - (int64_t)c->tid;
     if (c->at + VTG_STRETCH_MAX > VTG_TASKS_BYTES)
         return false;
     vtg_put_number(t, c, s->from - c->tsc);
     vtg_put_number(t, c, s->to - s->from);
-    vtg_put_number(t, c, ((uint64_t)step << 1) ^ (step < 0 ? UINT64_MAX : 0));
+    vtg_put_number(t, c, vtg_tid_step(c->tid, s->tid));
     vtg_put_number(t, c, s->waited);
     vtg_put_number(t, c, (uint64_t)s->end);
+    vtg_put_number(t, c, (uint64_t)s->wake);
+    if (s->wake == VTG_WAKE_TASK)
+        vtg_put_number(t, c, vtg_tid_step(s->tid, s->waker));
     c->tsc = s->to;
     c->tid = s->tid;
     t->bytes = c->at;
@@ -92,18 +124,21 @@ static inline bool vtg_pack_stretch(struct vtg_tasks *t, struct vtg_task_cursor 
 static inline bool vtg_unpack_stretch(const struct vtg_tasks *t, struct vtg_task_cursor *c,
                                       struct vtg_stretch *ret)
 {
-    uint64_t gap, length, step, waited, end;
+    uint64_t gap, length, step, waited, end, wake, waker = 0;
     if (t->bytes > VTG_TASKS_BYTES || !vtg_get_number(t, c, &gap) || !vtg_get_number(t, c, &length) ||
-        !vtg_get_number(t, c, &step) || !vtg_get_number(t, c, &waited) || !vtg_get_number(t, c, &end))
+        !vtg_get_number(t, c, &step) || !vtg_get_number(t, c, &waited) || !vtg_get_number(t, c, &end) ||
+        !vtg_get_number(t, c, &wake) || (wake == VTG_WAKE_TASK && !vtg_get_number(t, c, &waker)))
         return false;
     if (gap > UINT64_MAX - c->tsc || length > UINT64_MAX - c->tsc - gap || step > UINT64_C(0x1ffffffff) ||
-        end > VTG_TASK_UNKNOWN)
+        waker > UINT64_C(0x1ffffffff) || end > VTG_TASK_UNKNOWN || wake >= VTG_NR_WAKES)
         return false;
     ret->from = c->tsc + gap;
     ret->to = ret->from + length;
     ret->waited = waited;
-    ret->tid = c->tid + (uint32_t)((step >> 1) ^ (UINT64_C(0) - (step & 1)));
+    ret->tid = vtg_tid_after(c->tid, step);
     ret->end = (enum vtg_task_end)end;
+    ret->wake = (enum vtg_wake)wake;
+    ret->waker = wake == VTG_WAKE_TASK ? vtg_tid_after(ret->tid, waker) : 0;
     c->tsc = ret->to;
     c->tid = ret->tid;
     return true;
