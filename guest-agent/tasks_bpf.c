@@ -291,7 +291,7 @@ static int attach(struct reader *r)
         tasks_bpf__on_softirq__attach(s) < 0 || tasks_bpf__on_softirq_end__attach(s) < 0 ||
         tasks_bpf__on_fork__attach(s) < 0 || tasks_bpf__on_rename__attach(s) < 0 ||
         tasks_bpf__on_waking__attach(s) < 0 || tasks_bpf__on_wakeup_new__attach(s) < 0 ||
-        tasks_bpf__on_wakeup__attach(s) < 0 || tasks_bpf__on_switch__attach(s) < 0)
+        tasks_bpf__on_switch__attach(s) < 0)
         return -errno;
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++)
         vta_line_begin(&r->cpus[cpu].line, vta_tsc());

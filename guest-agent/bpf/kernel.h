@@ -60,7 +60,6 @@ struct task_struct {
     unsigned int __state;
     unsigned int flags;
     int on_rq;
-    int on_cpu;
     struct sched_entity se;
     struct sched_info sched_info;
     int pid;

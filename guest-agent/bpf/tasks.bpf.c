@@ -51,10 +51,11 @@ struct {
 
 /* What is known of a task that does not run. Preallocated: it is used under run queue locks. */
 struct rest {
-    __u64 since;    /* it is runnable; 0: it is not */
-    __u64 left_at;  /* it fell asleep */
-    __u64 woken_at; /* somebody set out to wake it */
-    __u64 wake;     /* see struct vta_switch */
+    __u64 preempted_at; /* it is runnable since; 0: it sleeps, or runs */
+    __u64 came_at;      /* it got a CPU last; 0: it never did */
+    __u64 left_at;      /* it fell asleep last */
+    __u64 woken_at;     /* somebody set out to wake it last */
+    __u64 wake;         /* see struct vta_switch */
 };
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -124,17 +125,36 @@ struct coming {
     __u64 waited, wake;
 };
 
+/*
+ * Since when was it runnable; 0: not known.  One who is woken on his way to sleep, while
+ * he runs yet, is runnable as soon as he has left the CPU.  If nobody woke him while he slept
+ * nor while he ran before, that was not seen.
+ */
+static __always_inline __u64 runnable_since(const struct rest *r)
+{
+    if (r->preempted_at)
+        return r->preempted_at;
+    if (r->woken_at > r->left_at)
+        return r->woken_at;
+    return r->woken_at > r->came_at ? r->left_at : 0;
+}
+
 /* It gets a CPU: how long it has waited (0: not known), and what for. */
 static __always_inline struct coming wait_ends(__u32 tid, __u64 now)
 {
-    struct rest *r = tid ? bpf_map_lookup_elem(&rests, &tid) : 0;
+    struct rest *r = tid ? rest_of(tid) : 0;
     struct coming c = {};
+    __u64 since;
 
-    if (!r || !r->since)
+    if (!r)
         return c;
-    c.waited = now > r->since ? now - r->since : 0;
-    c.wake = r->wake;
-    r->since = 0;
+    since = runnable_since(r);
+    if (since) {
+        c.waited = now > since ? now - since : 0;
+        c.wake = r->preempted_at ? WAKE_NONE : r->wake;
+    }
+    r->preempted_at = 0;
+    r->came_at = now;
     return c;
 }
 
@@ -218,10 +238,9 @@ static __always_inline __u32 leave(struct task_struct *prev, __u64 now)
     }
     r = tid ? rest_of(tid) : 0;
     if (r && queued) {
-        r->since = now;
-        r->wake = WAKE_NONE;
+        r->preempted_at = now;
     } else if (r) {
-        r->since = 0;
+        r->preempted_at = 0;
         r->left_at = now;
     }
     return queued ? PREEMPTED : SLEPT;
@@ -288,7 +307,7 @@ static __always_inline void find_track(struct vta_cpu *c, struct task_struct *pr
 
     lose_track(c);
     c->since = at;
-    note_coming(c, wait_ends((__u32)prev->pid, at));
+    note_coming(c, wait_ends((__u32)prev->pid, at ? at : now));
     if (at)
         c->repaired++;
 }
@@ -359,57 +378,37 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 }
 
 /*
- * Somebody sets out to wake it, here: it is runnable from now on, if it does sleep. Until its
- * CPU has been told and puts it on its queue (sched_wakeup), that may be called off.
+ * Somebody sets out to wake it, here: if it sleeps, it is runnable from now on, even if its
+ * CPU has yet to hear of it.  Whether it does shows when it gets a CPU: then it has left
+ * one before, or its sleep was called off.
  */
-static __always_inline void set_out_to_wake(struct task_struct *task)
+static __always_inline int wake(struct task_struct *task)
 {
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
     struct rest *r;
 
     if (!c || !task->pid)
-        return;
+        return 0;
     r = rest_of((__u32)task->pid);
-    if (!r || r->since) /* it waits already: it was pre-empted on its way to sleep */
-        return;
+    if (!r)
+        return 0;
     r->woken_at = stamp(c);
     r->wake = cause_of_wake(c, task);
+    return 0;
 }
 
 SEC("tp_btf/sched_waking")
 int BPF_PROG(on_waking, struct task_struct *task)
 {
-    set_out_to_wake(task);
-    return 0;
+    return wake(task);
 }
 
-/* One that is on a CPU does not wait: its sleep is called off. */
-static __always_inline int wakeup(struct task_struct *task)
-{
-    __u32 tid = (__u32)task->pid;
-    struct rest *r;
-
-    if (!tid || task->on_cpu)
-        return 0;
-    r = bpf_map_lookup_elem(&rests, &tid);
-    if (r && !r->since)
-        r->since = r->woken_at > r->left_at ? r->woken_at : r->left_at;
-    return 0;
-}
-
-SEC("tp_btf/sched_wakeup")
-int BPF_PROG(on_wakeup, struct task_struct *task)
-{
-    return wakeup(task);
-}
-
-/* Of a newborn nothing is told before. */
+/* Of a newborn, sched_waking tells nothing. */
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(on_wakeup_new, struct task_struct *task)
 {
-    set_out_to_wake(task);
-    return wakeup(task);
+    return wake(task);
 }
 
 /* ---- in whose stead a CPU works ---- */

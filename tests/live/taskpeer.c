@@ -327,8 +327,7 @@ static void begin_roles(struct vta_tasks *tasks)
 {
     for (int i = 0; i < NR_ROLES; i++) {
         struct role *r = &roles[i];
-        if (r->early)
-            schedstat(r->pid, &r->base_run, &r->base_delay);
+        schedstat(r->pid, &r->base_run, &r->base_delay);
         if (r->mark)
             vta_tasks_mark(tasks, (uint32_t)r->pid, r->mark);
     }
@@ -369,8 +368,8 @@ int main(int argc, char **argv)
         return 1;
     usleep(50000);
     const uint64_t stolen = stolen_ns();
-    if (!alone)
-        schedstat(roles[0].pid, &roles[0].before_run, &roles[0].before_delay);
+    for (int i = 0; !alone && i < NR_ROLES; i++)
+        schedstat(roles[i].pid, &roles[i].before_run, &roles[i].before_delay);
     if (vta_tasks_open(&tasks, &source, err, sizeof(err))) {
         fprintf(stderr, "taskpeer: %s\n", err);
         return 1;
