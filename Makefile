@@ -74,8 +74,8 @@ include collector/bpf/bpf.mk
 include collector/libperf.mk
 include lib/store/schema.mk
 include vmm-core/payload/payload.mk
-include guest-agent/tasks.mk
 include tests/tests.mk
+include guest-agent/tasks.mk
 
 .PHONY: demo
 demo: all

@@ -30,3 +30,5 @@ $(BUILD)/obj/musl/guest-agent/tasks_bpf.o: AGENT_CPPFLAGS += -isystem $(BUILD)/g
 $(BUILD)/tests/live/taskpeer: $(TASKS_SRC:%.c=$(BUILD)/obj/musl/%.o) $(BUILD)/obj/musl/tests/live/taskpeer.o
 	@mkdir -p $(@D)
 	$(Q)$(AGENT_CC) -static -o $@ $^
+
+live testbed: $(BUILD)/tests/live/taskpeer

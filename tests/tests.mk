@@ -50,8 +50,7 @@ WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf
 
 .PHONY: live
 live: all $(BUILD)/tests/live/schedule $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/witness $(WITNESSES) \
-  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm \
-  $(BUILD)/tests/live/taskpeer
+  $(BUILD)/tests/live/slowdisk.so $(BUILD)/tests/live/manager $(BUILD)/tests/live/stall $(BUILD)/tests/live/storm
 	tests/run-bats.sh live
 
 # LD_PRELOADed by tests
@@ -64,7 +63,7 @@ $(BUILD)/tests/live/%.bpf.o: tests/live/%.bpf.c collector/bpf/kernel.h | $(BUILD
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -D__TARGET_ARCH_x86 -I. -c -o $@ $<
 
 .PHONY: testbed
-testbed: all $(BUILD)/tests/live/oddvmm $(BUILD)/tests/live/taskpeer
+testbed: all $(BUILD)/tests/live/oddvmm
 	tests/run-bats.sh testbed
 
 # One after the other: live and testbed measure.
