@@ -24,7 +24,7 @@
  *   drain's instant one after the other.  Lengths are measured, places are not.
  *
  * A task that runs on at a drain has the stretch so far told, with the end
- * VTG_TASK_UNKNOWN; the rest follows from there and has waited 0.
+ * VTG_TASK_UNKNOWN; the rest follows from there, has waited 0 and did not sleep (VTG_WAKE_NONE).
  */
 #ifndef VTA_TASKS_H
 #define VTA_TASKS_H
