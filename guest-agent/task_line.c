@@ -14,10 +14,9 @@ void vta_line_lose(struct vta_line *l, uint32_t missed)
     l->knows_who = l->knows_since = false;
 }
 
-void vta_line_resume(struct vta_line *l, uint64_t at, uint32_t tid, uint64_t waited)
+void vta_line_resume(struct vta_line *l, uint64_t at, const struct vta_coming *who)
 {
-    l->tid = tid;
-    l->waited = waited;
+    l->who = *who;
     l->knows_who = true;
     if (at == 0)
         return; /* since the beginning, if that is known */
@@ -30,11 +29,17 @@ static bool stretch(const struct vta_line *l, uint64_t at, enum vtg_task_end end
 {
     if (!l->knows_who || !l->knows_since || at <= l->since)
         return false;
-    *ret = (struct vtg_stretch){ .from = l->since, .to = at, .waited = l->waited, .tid = l->tid, .end = end };
+    *ret = (struct vtg_stretch){ .from = l->since,
+                                 .to = at,
+                                 .waited = l->who.waited,
+                                 .tid = l->who.tid,
+                                 .end = end,
+                                 .wake = l->who.wake,
+                                 .waker = l->who.waker };
     return true;
 }
 
-bool vta_line_switch(struct vta_line *l, uint64_t at, enum vtg_task_end end, uint32_t next, uint64_t waited,
+bool vta_line_switch(struct vta_line *l, uint64_t at, enum vtg_task_end end, const struct vta_coming *next,
                      struct vtg_stretch *ret)
 {
     const bool told = stretch(l, at, end, ret);
@@ -46,8 +51,7 @@ bool vta_line_switch(struct vta_line *l, uint64_t at, enum vtg_task_end end, uin
         l->told_to = at;
     l->since = at > l->told_to ? at : l->told_to;
     l->knows_since = l->knows_who = true;
-    l->tid = next;
-    l->waited = waited;
+    l->who = *next;
     return told;
 }
 
@@ -56,7 +60,7 @@ bool vta_line_cut(struct vta_line *l, uint64_t at, struct vtg_stretch *ret)
     if (!stretch(l, at, VTG_TASK_UNKNOWN, ret))
         return false;
     l->since = l->told_to = at;
-    l->waited = 0;
+    l->who = (struct vta_coming){ .tid = l->who.tid, .wake = VTG_WAKE_NONE };
     return true;
 }
 

@@ -12,13 +12,20 @@
 #include "vt/guest_wire.h"
 #include "vt/task_pack.h"
 
+/* A task comes to a vCPU. */
+struct vta_coming {
+    uint32_t tid;
+    uint32_t waker; /* of VTG_WAKE_TASK */
+    enum vtg_wake wake;
+    uint64_t waited; /* ticks; 0: not known */
+};
+
 /* Where a vCPU stands.  Zeroed, then vta_line_begin(). */
 struct vta_line {
-    uint64_t since;   /* who has the vCPU came then, or what was told of him ends then */
-    uint64_t waited;  /* before; told with the first stretch */
-    uint64_t told_to; /* the end of the last stretch that was told */
-    uint32_t tid;
-    uint32_t lost; /* stretches that are missing since the last that was told */
+    uint64_t since;        /* who has the vCPU came then, or what was told of him ends then */
+    uint64_t told_to;      /* the end of the last stretch that was told */
+    struct vta_coming who; /* who has it; his wait is told with his first stretch */
+    uint32_t lost;         /* stretches that are missing since the last that was told */
     bool knows_who, knows_since;
 };
 
@@ -28,14 +35,14 @@ void vta_line_begin(struct vta_line *l, uint64_t at);
 /** `missed` switches were not told: what had the vCPU since the last one is not known. */
 void vta_line_lose(struct vta_line *l, uint32_t missed);
 
-/** tid, having waited so long, has had the vCPU since `at`; 0: since before the first event, or the loss. */
-void vta_line_resume(struct vta_line *l, uint64_t at, uint32_t tid, uint64_t waited);
+/** `who` has had the vCPU since `at`; 0: since before the first event, or the loss. */
+void vta_line_resume(struct vta_line *l, uint64_t at, const struct vta_coming *who);
 
 /**
  * Who has the vCPU leaves it, and `next` comes.  True: *ret is the stretch that ended.
  * False: nothing is to be told of it; where that is a loss, it is counted.
  */
-bool vta_line_switch(struct vta_line *l, uint64_t at, enum vtg_task_end end, uint32_t next, uint64_t waited,
+bool vta_line_switch(struct vta_line *l, uint64_t at, enum vtg_task_end end, const struct vta_coming *next,
                      struct vtg_stretch *ret);
 
 /** No switch that is yet to be told was before `at`. True: *ret is what the task that has the vCPU had so

@@ -6,12 +6,11 @@
  * VTIME_TASKS_STAMPS=tsc|ns for one kind of stamps of the first.
  *
  * VTG_TASKS_BPF (root, kernel 5.17+ with BTF).  All tasks of all vCPUs, the idle task
- *   included; the wait before each stretch; why it ended.  A stamp is taken within
- *   sched_switch, a microsecond or less before the next task goes on; the same instant
- *   ends one stretch and begins the next.  Where the kernel's clock is the TSC, or
- *   kvm-clock, which is made of it, stamps are CLOCK_MONOTONIC, converted between pairs
- *   of TSC and clock that are read at each drain: off by some 30 ns, and vta_tasks_bound()
- *   says how much at most.  Elsewhere they are the TSC itself, read by the perf event
+ *   included; the wait before each stretch and what ended the sleep before; why it ended.  A stamp is taken
+ * within sched_switch, a microsecond or less before the next task goes on; the same instant ends one stretch
+ * and begins the next.  Where the kernel's clock is the TSC, or kvm-clock, which is made of it, stamps are
+ * CLOCK_MONOTONIC, converted between pairs of TSC and clock that are read at each drain: off by some 30 ns,
+ * and vta_tasks_bound() says how much at most.  Elsewhere they are the TSC itself, read by the perf event
  *   msr/tsc/: exact to the tick, 0.1 us dearer.  A switch that no probe saw is a loss;
  *   where the scheduler's own account tells when the task that is next seen to leave had
  *   come, his stretch begins then, to some microseconds.
@@ -25,7 +24,7 @@
  *   drain's instant one after the other.  Lengths are measured, places are not.
  *
  * A task that runs on at a drain has the stretch so far told, with the end
- * VTG_TASK_UNKNOWN; the rest follows from there and has waited 0.
+ * VTG_TASK_UNKNOWN; the rest follows from there, has waited 0 and did not sleep (VTG_WAKE_NONE).
  */
 #ifndef VTA_TASKS_H
 #define VTA_TASKS_H

@@ -19,7 +19,7 @@
 enum {
     RING_MOST = 16384,      /* switches of a CPU: 0.2 s at 80 000/s */
     RING_LEAST = 512,       /* and where CPUs are many */
-    SWITCHES_MOST = 1 << 18 /* in all: 4 MiB */
+    SWITCHES_MOST = 1 << 18 /* in all: 6 MiB */
 };
 
 /* A BPF ring buffer, without libbpf: linux/bpf.h, BPF_RINGBUF_*. */
@@ -286,8 +286,11 @@ static int try_load(struct reader *r, uint32_t nr_cpus, bool stamp_ns, const cha
 static int attach(struct reader *r)
 {
     struct tasks_bpf *s = r->skel;
-    if (tasks_bpf__on_fork__attach(s) < 0 || tasks_bpf__on_rename__attach(s) < 0 ||
-        tasks_bpf__on_wakeup_new__attach(s) < 0 || tasks_bpf__on_wakeup__attach(s) < 0 ||
+    if (tasks_bpf__on_timer__attach(s) < 0 || tasks_bpf__on_timer_end__attach(s) < 0 ||
+        tasks_bpf__on_irq__attach(s) < 0 || tasks_bpf__on_irq_end__attach(s) < 0 ||
+        tasks_bpf__on_softirq__attach(s) < 0 || tasks_bpf__on_softirq_end__attach(s) < 0 ||
+        tasks_bpf__on_fork__attach(s) < 0 || tasks_bpf__on_rename__attach(s) < 0 ||
+        tasks_bpf__on_waking__attach(s) < 0 || tasks_bpf__on_wakeup_new__attach(s) < 0 ||
         tasks_bpf__on_switch__attach(s) < 0)
         return -errno;
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++)
@@ -387,20 +390,22 @@ static void take_switch(struct reader *r, struct vta_out *out, uint32_t cpu, con
     struct vta_line *line = &r->cpus[cpu].line;
     const uint32_t tid = (uint32_t)(s->word & ((1u << VTA_TID_BITS) - 1));
     const uint32_t end = (uint32_t)(s->word >> VTA_TID_BITS) & ((1u << VTA_END_BITS) - 1);
-    const uint64_t number = s->word >> (VTA_TID_BITS + VTA_END_BITS);
-    const uint64_t at = to_tsc(r, s->at);
+    const uint64_t waited = s->word >> (VTA_TID_BITS + VTA_END_BITS), at = to_tsc(r, s->at);
+    const struct vta_coming coming = { .tid = tid,
+                                       .waker = (uint32_t)(s->wake >> 32),
+                                       .wake = (enum vtg_wake)(s->wake & 0xff),
+                                       .waited = r->stamp_ns ? vta_span_ticks(&r->span, waited) : waited };
     struct vtg_stretch stretch;
-    const uint64_t waited = r->stamp_ns ? vta_span_ticks(&r->span, number) : number;
     if (end == VTA_RESUME && tid == VTA_NOBODY) {
         vta_line_lose(line, (uint32_t)s->at);
         return;
     }
     if (end == VTA_RESUME) {
-        vta_line_resume(line, at, tid, waited);
+        vta_line_resume(line, at, &coming);
         return;
     }
-    const uint32_t prev = line->tid;
-    if (vta_line_switch(line, at, (enum vtg_task_end)end, tid, waited, &stretch))
+    const uint32_t prev = line->who.tid;
+    if (vta_line_switch(line, at, (enum vtg_task_end)end, &coming, &stretch))
         vta_tell(out, cpu, &line->lost, &stretch);
     if (end == VTG_TASK_EXITED)
         vta_who_remove(&out->whos, prev);

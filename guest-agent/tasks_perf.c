@@ -165,14 +165,17 @@ static void wait_begins(struct reader *r, uint32_t tid, uint64_t at)
     r->waits[tid % NR_WAITS] = (struct wait){ .since = at, .tid = tid };
 }
 
-/* 0: not known */
-static uint64_t wait_ends(struct reader *r, uint32_t tid, uint64_t at)
+/* What is known of the wait of who comes: if he was pre-empted, all; else nothing. */
+static struct vta_coming wait_ends(struct reader *r, uint32_t tid, uint64_t at)
 {
     struct wait *w = &r->waits[tid % NR_WAITS];
+    struct vta_coming coming = { .tid = tid };
     if (tid == 0 || w->tid != tid)
-        return 0;
+        return coming;
     w->tid = 0;
-    return at > w->since ? at - w->since : 0;
+    coming.wake = VTG_WAKE_NONE;
+    coming.waited = at > w->since ? at - w->since : 0;
+    return coming;
 }
 
 /* ---- records ---- */
@@ -183,18 +186,20 @@ static void take_out(struct reader *r, struct vta_out *out, uint32_t cpu, bool p
     struct cpu *c = &r->cpus[cpu];
     const uint64_t at = vta_span_tsc(&r->span, s->id.time);
     /* of who is dead already the id is gone: -1 */
-    const uint32_t tid = s->id.tid == UINT32_MAX && c->line.knows_who ? c->line.tid : s->id.tid;
+    const uint32_t tid = s->id.tid == UINT32_MAX && c->line.knows_who ? c->line.who.tid : s->id.tid;
     const bool exited = s->id.tid == UINT32_MAX || (tid && tid == c->exiting && !preempted);
     const enum vtg_task_end end = exited ? VTG_TASK_EXITED : preempted ? VTG_TASK_PREEMPTED : VTG_TASK_SLEPT;
     const uint32_t next = s->other_tid == UINT32_MAX ? c->dead : s->other_tid;
+    struct vta_coming coming;
     struct vtg_stretch stretch;
     if (!c->line.knows_who)
-        vta_line_resume(&c->line, 0, tid, 0);
-    if (c->line.tid != tid)
+        vta_line_resume(&c->line, 0, &(struct vta_coming){ .tid = tid });
+    if (c->line.who.tid != tid)
         c->line.knows_since = false;
     if (preempted && tid)
         wait_begins(r, tid, at);
-    if (vta_line_switch(&c->line, at, end, next, wait_ends(r, next, at), &stretch))
+    coming = wait_ends(r, next, at);
+    if (vta_line_switch(&c->line, at, end, &coming, &stretch))
         vta_tell(out, cpu, &c->line.lost, &stretch);
     c->exiting = 0;
     if (!exited)
@@ -208,7 +213,7 @@ static void take_in(struct reader *r, uint32_t cpu, const struct switch_record *
 {
     struct vta_line *line = &r->cpus[cpu].line;
     if (!line->knows_since)
-        vta_line_resume(line, vta_span_tsc(&r->span, s->id.time), s->id.tid, 0);
+        vta_line_resume(line, vta_span_tsc(&r->span, s->id.time), &(struct vta_coming){ .tid = s->id.tid });
 }
 
 static void take_fork(struct vta_whos *whos, const struct task_record *f)

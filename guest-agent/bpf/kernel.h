@@ -32,7 +32,18 @@ enum { BPF_F_MMAPABLE = 1 << 10 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
+#define PF_KTHREAD    0x00200000u
 #define TASK_DEAD_BIT 0x00000080u /* include/linux/sched.h: the same from 4.14 to 6.18 */
+
+/* include/linux/interrupt.h: vectors of softirqs, the same since 2.6.36 */
+enum { NET_TX_SOFTIRQ = 2, NET_RX_SOFTIRQ = 3, BLOCK_SOFTIRQ = 4, TIMER_SOFTIRQ = 1, HRTIMER_SOFTIRQ = 8 };
+
+/* Part of struct pt_regs (uapi/asm/ptrace.h): what a task had in its registers when it entered the kernel. */
+struct entry_regs {
+    __u64 si, di, orig_ax, ip, cs;
+};
+#define ENTRY_REGS_AT 104
+#define USER_CS       0x33 /* 64-bit code */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -47,8 +58,8 @@ struct sched_info { /* CONFIG_SCHED_INFO: every distribution has it */
 };
 struct task_struct {
     unsigned int __state;
+    unsigned int flags;
     int on_rq;
-    int on_cpu;
     struct sched_entity se;
     struct sched_info sched_info;
     int pid;

@@ -49,14 +49,20 @@ struct {
     __uint(value_size, sizeof(__u32));
 } tsc_events SEC(".maps");
 
-/* Since when a task is runnable and not on a CPU; 0: it is not. Preallocated: it is used under run queue
- * locks. */
+/* What is known of a task that does not run. Preallocated: it is used under run queue locks. */
+struct rest {
+    __u64 preempted_at; /* it is runnable since; 0: it sleeps, or runs */
+    __u64 came_at;      /* it got a CPU last; 0: it never did */
+    __u64 left_at;      /* it fell asleep last */
+    __u64 woken_at;     /* somebody set out to wake it last */
+    __u64 wake;         /* see struct vta_switch */
+};
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 16384);
     __type(key, __u32);
-    __type(value, __u64);
-} runnable SEC(".maps");
+    __type(value, struct rest);
+} rests SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -100,31 +106,112 @@ static __always_inline __u64 stamp(const struct vta_cpu *c)
     return tsc;
 }
 
-/* ---- since when a task waits ---- */
+/* ---- since when a task waits, and what woke it ---- */
 
-static __always_inline void wait_begins(__u32 tid, __u64 now, bool anew)
+enum { WAKE_UNKNOWN, WAKE_NONE, WAKE_RELATIVE, WAKE_ABSOLUTE, WAKE_TASK, WAKE_DEVICE }; /* enum vtg_wake */
+
+static __always_inline struct rest *rest_of(__u32 tid)
 {
-    __u64 *since = bpf_map_lookup_elem(&runnable, &tid);
+    struct rest none = {}, *r = bpf_map_lookup_elem(&rests, &tid);
 
-    if (since) {
-        if (anew || !*since)
-            *since = now;
-    } else if (bpf_map_update_elem(&runnable, &tid, &now, BPF_ANY)) {
+    if (r)
+        return r;
+    if (bpf_map_update_elem(&rests, &tid, &none, BPF_NOEXIST))
         __sync_fetch_and_add(&waits_lost, 1);
+    return bpf_map_lookup_elem(&rests, &tid);
+}
+
+struct coming {
+    __u64 waited, wake;
+};
+
+/*
+ * Since when was it runnable; 0: not known.  One who is woken on his way to sleep, while
+ * he runs yet, is runnable as soon as he has left the CPU.  If nobody woke him while he slept
+ * nor while he ran before, that was not seen.
+ */
+static __always_inline __u64 runnable_since(const struct rest *r)
+{
+    if (r->preempted_at)
+        return r->preempted_at;
+    if (r->woken_at > r->left_at)
+        return r->woken_at;
+    return r->woken_at > r->came_at ? r->left_at : 0;
+}
+
+/* It gets a CPU: how long it has waited (0: not known), and what for. */
+static __always_inline struct coming wait_ends(__u32 tid, __u64 now)
+{
+    struct rest *r = tid ? rest_of(tid) : 0;
+    struct coming c = {};
+    __u64 since;
+
+    if (!r)
+        return c;
+    since = runnable_since(r);
+    if (since) {
+        c.waited = now > since ? now - since : 0;
+        c.wake = r->preempted_at ? WAKE_NONE : r->wake;
+    }
+    r->preempted_at = 0;
+    r->came_at = now;
+    return c;
+}
+
+/*
+ * A timer woke it. Was it set to go off so long after now, or at an instant?  The system
+ * call in which the task sleeps tells (asm/unistd_64.h); what it is that timerfd_settime() or
+ * setitimer() did before, it does not.
+ */
+static __always_inline __u32 kind_of_timer(struct task_struct *task)
+{
+    struct entry_regs regs;
+
+    if (task->flags & PF_KTHREAD ||
+        bpf_probe_read_kernel(&regs, sizeof(regs), (void *)(bpf_task_pt_regs(task) + ENTRY_REGS_AT)) ||
+        regs.cs != USER_CS)
+        return WAKE_UNKNOWN;
+    switch (regs.orig_ax) {
+    case 230: /* clock_nanosleep: TIMER_ABSTIME */
+        return regs.si & 1 ? WAKE_ABSOLUTE : WAKE_RELATIVE;
+    case 202: /* futex: FUTEX_WAIT is relative, _LOCK_PI, _WAIT_BITSET and _WAIT_REQUEUE_PI are not */
+        return (regs.si & 0x7f) == 0 ? WAKE_RELATIVE : WAKE_ABSOLUTE;
+    case 242: /* mq_timedsend */
+    case 243: /* mq_timedreceive */
+        return WAKE_ABSOLUTE;
+    case 35:  /* nanosleep */
+    case 7:   /* poll */
+    case 271: /* ppoll */
+    case 23:  /* select */
+    case 270: /* pselect6 */
+    case 232: /* epoll_wait */
+    case 281: /* epoll_pwait */
+    case 441: /* epoll_pwait2 */
+    case 128: /* rt_sigtimedwait */
+    case 220: /* semtimedop */
+    case 208: /* io_getevents */
+        return WAKE_RELATIVE;
+    default:
+        return WAKE_UNKNOWN;
     }
 }
 
-/* How long it has waited; 0: not known. */
-static __always_inline __u64 wait_ends(__u32 tid, __u64 now)
+/*
+ * Who wakes is the task that runs here, unless an interrupt does in its stead.  What the
+ * network brings may come from a device or from this very machine: only where the CPU was
+ * idle it is known.  (An irq_work, of perf_event's readers, passes for the task that it hit.)
+ */
+static __always_inline __u64 cause_of_wake(const struct vta_cpu *c, struct task_struct *task)
 {
-    __u64 *since = tid ? bpf_map_lookup_elem(&runnable, &tid) : 0;
-    __u64 waited;
+    __u32 current = (__u32)bpf_get_current_pid_tgid(), soft = c->in_softirq - 1;
 
-    if (!since || !*since)
-        return 0;
-    waited = now > *since ? now - *since : 0;
-    *since = 0;
-    return waited;
+    if (c->in_timer || (c->in_softirq && !c->in_irq && (soft == TIMER_SOFTIRQ || soft == HRTIMER_SOFTIRQ)))
+        return kind_of_timer(task);
+    if (c->in_irq || (c->in_softirq && soft == BLOCK_SOFTIRQ))
+        return WAKE_DEVICE;
+    if (c->in_softirq)
+        return !current && (soft == NET_RX_SOFTIRQ || soft == NET_TX_SOFTIRQ) ? WAKE_DEVICE : WAKE_UNKNOWN;
+    return current ? WAKE_TASK | (__u64)current << 32 : WAKE_UNKNOWN;
 }
 
 /* A sleeper is no longer queued, or its dequeue is delayed; one whom a signal kept runnable is. */
@@ -142,21 +229,27 @@ enum { PREEMPTED, SLEPT, EXITED }; /* enum vtg_task_end */
 static __always_inline __u32 leave(struct task_struct *prev, __u64 now)
 {
     __u32 tid = (__u32)prev->pid;
+    bool queued = is_queued(prev);
+    struct rest *r;
 
     if (prev->__state & TASK_DEAD_BIT) {
-        bpf_map_delete_elem(&runnable, &tid);
+        bpf_map_delete_elem(&rests, &tid);
         return EXITED;
     }
-    if (!is_queued(prev))
-        return SLEPT;
-    if (tid)
-        wait_begins(tid, now, true);
-    return PREEMPTED;
+    r = tid ? rest_of(tid) : 0;
+    if (r && queued) {
+        r->preempted_at = now;
+    } else if (r) {
+        r->preempted_at = 0;
+        r->left_at = now;
+    }
+    return queued ? PREEMPTED : SLEPT;
 }
 
 /* ---- rings ---- */
 
-static __always_inline bool push(struct vta_cpu *c, __u32 cpu, __u64 at, __u32 tid, __u64 end, __u64 waited)
+static __always_inline bool push(struct vta_cpu *c, __u32 cpu, __u64 at, __u32 tid, __u64 end,
+                                 const struct coming *coming)
 {
     __u64 head = c->head, used = head - *(volatile __u64 *)&c->tail;
     __u32 index = cpu * ring_size + (head & (ring_size - 1));
@@ -166,7 +259,9 @@ static __always_inline bool push(struct vta_cpu *c, __u32 cpu, __u64 at, __u32 t
         return false;
     s->at = at;
     s->word = tid | end << VTA_TID_BITS |
-              (waited < VTA_MAX_WAITED ? waited : VTA_MAX_WAITED) << (VTA_TID_BITS + VTA_END_BITS);
+              (coming->waited < VTA_MAX_WAITED ? coming->waited : VTA_MAX_WAITED)
+                  << (VTA_TID_BITS + VTA_END_BITS);
+    s->wake = coming->wake;
     *(volatile __u64 *)&c->head = head + 1; /* x86 stores in order */
     if (used + 1 == ring_size / 2)
         ring_bell();
@@ -200,13 +295,19 @@ static __always_inline __u64 arrival(const struct vta_cpu *c, struct task_struct
     return at > c->since && at < now ? at : 0;
 }
 
+static __always_inline void note_coming(struct vta_cpu *c, struct coming coming)
+{
+    c->late_wait = coming.waited;
+    c->late_wake = coming.wake;
+}
+
 static __always_inline void find_track(struct vta_cpu *c, struct task_struct *prev, __u64 now)
 {
     __u64 at = arrival(c, prev, now);
 
     lose_track(c);
     c->since = at;
-    c->late_wait = wait_ends((__u32)prev->pid, at);
+    note_coming(c, wait_ends((__u32)prev->pid, at ? at : now));
     if (at)
         c->repaired++;
 }
@@ -223,29 +324,32 @@ static __always_inline void note_arrival(struct vta_cpu *c, struct task_struct *
 /* What is missing, and who has had the CPU since when. */
 static __always_inline bool resume(struct vta_cpu *c, __u32 cpu, __u32 tid)
 {
-    if (c->missed && !push(c, cpu, c->missed, VTA_NOBODY, VTA_RESUME, 0))
+    struct coming nobody = {}, late = { .waited = c->late_wait, .wake = c->late_wake };
+
+    if (c->missed && !push(c, cpu, c->missed, VTA_NOBODY, VTA_RESUME, &nobody))
         return false;
     c->missed = 0;
-    return push(c, cpu, c->since, tid, VTA_RESUME, c->late_wait);
+    return push(c, cpu, c->since, tid, VTA_RESUME, &late);
 }
 
 static __always_inline void tell_switch(struct vta_cpu *c, __u32 cpu, __u64 now, struct task_struct *prev,
                                         struct task_struct *next)
 {
-    __u64 end, waited;
+    struct coming coming;
+    __u64 end;
 
     if (c->task != (__u64)prev)
         find_track(c, prev, now);
     else
         note_arrival(c, prev);
     end = leave(prev, now);
-    waited = wait_ends((__u32)next->pid, now);
+    coming = wait_ends((__u32)next->pid, now);
     if (!c->told)
         c->told = resume(c, cpu, (__u32)prev->pid);
-    if (!c->told || !push(c, cpu, now, (__u32)next->pid, end, waited)) {
+    if (!c->told || !push(c, cpu, now, (__u32)next->pid, end, &coming)) {
         c->told = 0;
         c->missed++;
-        c->late_wait = waited;
+        note_coming(c, coming);
     }
     c->since = now;
     c->task = (__u64)next;
@@ -273,31 +377,106 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
     return 0;
 }
 
-/* One that is on a CPU does not wait: its sleep is called off. */
-static __always_inline int wakeup(struct task_struct *task)
+/*
+ * Somebody sets out to wake it, here: if it sleeps, it is runnable from now on, even if its
+ * CPU has yet to hear of it.  Whether it does shows when it gets a CPU: then it has left
+ * one before, or its sleep was called off.
+ */
+static __always_inline int wake(struct task_struct *task)
 {
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
-    __u64 now;
+    struct rest *r;
 
-    if (!c || !task->pid || task->on_cpu)
+    if (!c || !task->pid)
         return 0;
-    now = stamp(c);
-    if (now)
-        wait_begins((__u32)task->pid, now, false);
+    r = rest_of((__u32)task->pid);
+    if (!r)
+        return 0;
+    r->woken_at = stamp(c);
+    r->wake = cause_of_wake(c, task);
     return 0;
 }
 
-SEC("tp_btf/sched_wakeup")
-int BPF_PROG(on_wakeup, struct task_struct *task)
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_waking, struct task_struct *task)
 {
-    return wakeup(task);
+    return wake(task);
 }
 
+/* Of a newborn, sched_waking tells nothing. */
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(on_wakeup_new, struct task_struct *task)
 {
-    return wakeup(task);
+    return wake(task);
+}
+
+/* ---- in whose stead a CPU works ---- */
+
+SEC("tp_btf/hrtimer_expire_entry")
+int BPF_PROG(on_timer)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        c->in_timer = 1;
+    return 0;
+}
+
+SEC("tp_btf/hrtimer_expire_exit")
+int BPF_PROG(on_timer_end)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        c->in_timer = 0;
+    return 0;
+}
+
+SEC("tp_btf/irq_handler_entry")
+int BPF_PROG(on_irq)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        c->in_irq = 1;
+    return 0;
+}
+
+SEC("tp_btf/irq_handler_exit")
+int BPF_PROG(on_irq_end)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        c->in_irq = 0;
+    return 0;
+}
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(on_softirq, unsigned int vector)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        c->in_softirq = vector + 1;
+    return 0;
+}
+
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(on_softirq_end)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        c->in_softirq = 0;
+    return 0;
 }
 
 /* ---- names ---- */

@@ -9,7 +9,7 @@
 
 /*
  * A switch: at `at`, who ran left for the reason `end`, and `tid` came, who had been
- * runnable for `waited`.  Packed into 16 bytes: Linux has no more than 2^22 ids
+ * runnable for `waited` after `wake`.  Packed: Linux has no more than 2^22 ids
  * (PID_MAX_LIMIT), and waits of 2^40 units and more are told as that less one.
  * end = VTA_RESUME: no switch; `tid` has had the CPU since `at` (0: since before the
  * programs were there, or from an unknown instant on); with tid VTA_NOBODY: `at`
@@ -18,6 +18,7 @@
 struct vta_switch {
     unsigned long long at;
     unsigned long long word; /* tid | end << 22 | waited << 24 */
+    unsigned long long wake; /* enum vtg_wake | waker << 32 */
 };
 #define VTA_TID_BITS   22
 #define VTA_END_BITS   2
@@ -40,9 +41,11 @@ struct vta_cpu {
     unsigned long long task;   /* address of who runs now; 0: no event yet */
     /* a switch-in by our clock and by the scheduler's, for the next repair; the CPU's, too */
     unsigned long long pair_at, pair_ns;
-    unsigned long long repaired;  /* switches of which the scheduler's account told when they were */
-    unsigned long long late_wait; /* of who runs now, where his coming was not told */
-    unsigned long long pad[4];
+    unsigned long long repaired; /* switches of which the scheduler's account told when they were */
+    unsigned long long late_wait, late_wake;   /* of who runs now, where his coming was not told */
+    unsigned int in_timer, in_irq, in_softirq; /* what it is at; in_softirq: vector + 1 */
+    unsigned int pad;
+    unsigned long long pad1;
     unsigned long long tail;
     unsigned long long pad2[7];
 };
@@ -58,7 +61,7 @@ struct vta_name {
     char comm[16];
 };
 
-_Static_assert(sizeof(struct vta_switch) == 16, "shared");
+_Static_assert(sizeof(struct vta_switch) == 24, "shared");
 _Static_assert(sizeof(struct vta_cpu) == 192, "shared");
 _Static_assert(sizeof(struct vta_name) == 36, "shared");
 

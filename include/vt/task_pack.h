@@ -8,8 +8,6 @@
  *   waited: begin - when it became runnable
  *   enum vtg_task_end
  *   enum vtg_wake; of VTG_WAKE_TASK then the waker's tid, zigzag of the difference from its own
- * One that ends UNKNOWN may go on: in the next of its vCPU, if that has its tid, begins
- * where it ends, and has waited 0.
  * Header-only, pure and freestanding: the agent packs, lib/wire unpacks.
  */
 #ifndef VT_TASK_PACK_H

@@ -21,7 +21,7 @@ static void pack_again(const struct vtg_stretch *s, const struct vtg_task_cursor
         abort();
     c = (struct vtg_task_cursor){ .tsc = before->tsc, .tid = before->tid };
     if (!vtg_unpack_stretch(&t, &c, &out) || out.from != s->from || out.to != s->to || out.tid != s->tid ||
-        out.waited != s->waited || out.end != s->end)
+        out.waited != s->waited || out.end != s->end || out.wake != s->wake || out.waker != s->waker)
         abort();
 }
 
@@ -35,8 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct vtg_task_cursor c = vtg_task_begin(t), before = c;
     struct vtg_stretch s;
     for (uint32_t i = 0; i < t->nr && vtg_unpack_stretch(t, &c, &s); i++) {
-        if (s.from < before.tsc || s.to < s.from || s.end > VTG_TASK_UNKNOWN || c.at > t->bytes ||
-            c.at > VTG_TASKS_BYTES || c.at <= before.at)
+        if (s.from < before.tsc || s.to < s.from || s.end > VTG_TASK_UNKNOWN || s.wake >= VTG_NR_WAKES ||
+            c.at > t->bytes || c.at > VTG_TASKS_BYTES || c.at <= before.at)
             abort();
         pack_again(&s, &before);
         before = c;

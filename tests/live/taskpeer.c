@@ -2,14 +2,15 @@
 /*
  * Holds what guest-agent/tasks.h tells against the kernel's own account
  * (/proc/PID/schedstat) on this machine: two busy processes and one that works and
- * sleeps, all on one CPU, a process that has children, and one that is busy on
- * another CPU before anything is opened.
+ * sleeps, one that sleeps until an instant, one that polls and one that has children,
+ * all on one CPU, and one that is busy on another CPU before anything is opened.
  *   taskpeer SECONDS [CPU]     VTIME_TASKS chooses the source
  * Prints, to be judged by who runs it:
  *   source N bound TICKS
  *   task ROLE TOLD_NS LEAST_NS MOST_NS WAITED_NS DELAY_NS MARK    the kernel's run time of what was told:
  *                                      two numbers where it was not asked at the very beginning
  *   mark N TOLD_NS tasks NR
+ *   wakes ROLE unknown NR none NR relative NR absolute NR task NR device NR kin NR
  *   cpu N overlaps NR gaps NS covered NS window NS
  *   total frames NR bytes NR stretches NR lost NR nameless NR bad NR
  *   ends preempted NR slept NR exited NR goes-on NR
@@ -35,7 +36,8 @@
 enum { MAX_TIDS = 1 << 22, MAX_CPUS = 64, NR_ENDS = 4 };
 
 struct peer_task {
-    uint64_t run, waited; /* ticks */
+    uint64_t run, waited;                       /* ticks */
+    uint64_t wakes[VTG_NR_WAKES], wakes_by_kin; /* by a task of the same mark */
     uint32_t mark, tgid;
     bool named;
 };
@@ -71,6 +73,9 @@ static void take_stretch(struct seen *seen, uint32_t number, const struct vtg_st
     cpu->sum += s->to - s->from;
     task->run += s->to - s->from;
     task->waited += s->waited;
+    task->wakes[s->wake]++;
+    if (s->wake == VTG_WAKE_TASK && task->mark && seen->tasks[s->waker % MAX_TIDS].mark == task->mark)
+        task->wakes_by_kin++;
     seen->stretches++;
     seen->ends[s->end]++;
     if (s->tid && !task->named) {
@@ -140,6 +145,30 @@ static void sleepy(uint64_t end)
     }
 }
 
+static void until(uint64_t end)
+{
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    while (monotonic_ns() < end) {
+        next.tv_nsec += 9000000;
+        next.tv_sec += next.tv_nsec / 1000000000;
+        next.tv_nsec %= 1000000000;
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+    }
+}
+
+/* Waits for what never comes. */
+static void polling(uint64_t end)
+{
+    int pipes[2];
+    if (pipe(pipes))
+        _exit(1);
+    while (monotonic_ns() < end) {
+        struct pollfd fd = { .fd = pipes[0], .events = POLLIN };
+        poll(&fd, 1, 9);
+    }
+}
+
 /* Its children's work is in its descendants' account only. */
 static void parent(uint64_t end)
 {
@@ -171,6 +200,8 @@ static struct role roles[] = {
     { .name = "busy2", .work = busy, .mark = 2 },
     { .name = "sleepy", .work = sleepy, .mark = 3 },
     { .name = "parent", .work = parent, .mark = 4 },
+    { .name = "until", .work = until, .mark = 5 },
+    { .name = "polling", .work = polling, .mark = 6 },
 };
 enum { NR_ROLES = sizeof(roles) / sizeof(roles[0]) };
 
@@ -238,6 +269,18 @@ static void print_tasks(const struct seen *seen, double ns_per_tick)
     }
 }
 
+static void print_wakes(const struct seen *seen)
+{
+    for (int i = 0; i < NR_ROLES; i++) {
+        const struct peer_task *t = &seen->tasks[roles[i].pid % MAX_TIDS];
+        printf("wakes %s unknown %" PRIu64 " none %" PRIu64 " relative %" PRIu64 " absolute %" PRIu64
+               " task %" PRIu64 " device %" PRIu64 " kin %" PRIu64 "\n",
+               roles[i].name, t->wakes[VTG_WAKE_UNKNOWN], t->wakes[VTG_WAKE_NONE],
+               t->wakes[VTG_WAKE_RELATIVE], t->wakes[VTG_WAKE_ABSOLUTE], t->wakes[VTG_WAKE_TASK],
+               t->wakes[VTG_WAKE_DEVICE], t->wakes_by_kin);
+    }
+}
+
 /* A benchmark's tasks, descendants included. */
 static void print_marks(const struct seen *seen, double ns_per_tick)
 {
@@ -284,8 +327,7 @@ static void begin_roles(struct vta_tasks *tasks)
 {
     for (int i = 0; i < NR_ROLES; i++) {
         struct role *r = &roles[i];
-        if (r->early)
-            schedstat(r->pid, &r->base_run, &r->base_delay);
+        schedstat(r->pid, &r->base_run, &r->base_delay);
         if (r->mark)
             vta_tasks_mark(tasks, (uint32_t)r->pid, r->mark);
     }
@@ -326,8 +368,8 @@ int main(int argc, char **argv)
         return 1;
     usleep(50000);
     const uint64_t stolen = stolen_ns();
-    if (!alone)
-        schedstat(roles[0].pid, &roles[0].before_run, &roles[0].before_delay);
+    for (int i = 0; !alone && i < NR_ROLES; i++)
+        schedstat(roles[i].pid, &roles[i].before_run, &roles[i].before_delay);
     if (vta_tasks_open(&tasks, &source, err, sizeof(err))) {
         fprintf(stderr, "taskpeer: %s\n", err);
         return 1;
@@ -346,6 +388,7 @@ int main(int argc, char **argv)
     if (!alone) {
         print_tasks(&seen, ns_per_tick);
         print_marks(&seen, ns_per_tick);
+        print_wakes(&seen);
     }
     print_cpus(&seen, ns_per_tick);
     printf("stolen %" PRIu64 "\n", stolen_ns() - stolen);

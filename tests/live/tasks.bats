@@ -24,7 +24,7 @@ field() { awk -v line="$1" -v n="$2" 'index($0, line " ") == 1 { print $n; exit 
 run_times_agree() {
   awk -v roles=" $* " '
     $1 == "cpu" { gaps += $6 }
-    $1 == "stolen" { stolen = $2 }
+    $1 == "stolen" { stolen = $2 + 10e6 } # it is told in units of 10 ms
     $1 == "task" && index(roles, " " $2 " ") { told[$2] = $3; least[$2] = $4; most[$2] = $5 }
     END {
       for (role in told) {
@@ -65,6 +65,17 @@ frames_are_sound() {
   awk '$1 == "cpu" { n++; if ($4) exit 1 } END { if (!n) exit 1 }' "$out"
 }
 
+# woken_by ROLE KIND: nine of ten of its wake-ups (it was started by one of another kind, and
+# the wake-up whose switch no probe saw is unknown), and 20 at least in all
+woken_by() {
+  awk -v role="$1" -v kind="$2" '
+    $1 == "wakes" && $2 == role {
+      for (i = 3; i < NF; i += 2) if ($i != "none" && $i != "kin") sum += $(i + 1)
+      for (i = 3; i < NF; i += 2) if ($i == kind) it = $(i + 1)
+    }
+    END { print role, kind, it + 0, "of", sum + 0; exit !(sum >= 20 && it >= 0.9 * sum) }' "$out"
+}
+
 # marks_are_told: each on its own process
 marks_are_told() {
   local role mark=0
@@ -83,6 +94,18 @@ marks_are_told() {
   marks_are_told
   # every nanosecond of each CPU is a task's, or the idle task's, or missing and counted
   awk '$1 == "cpu" && $8 + $6 - $10 > 1 { exit 1 } $1 == "cpu" { gaps += $6 } $1 == "total" && gaps && !$9 { exit 1 }' "$out"
+}
+
+@test "BPF tells what woke a task: a timer of which kind, or another task" {
+  tell bpf
+  woken_by sleepy relative
+  woken_by polling relative
+  woken_by until absolute
+  woken_by parent task
+  # its own children
+  awk '$1 == "wakes" && $2 == "parent" { exit !($16 >= 0.9 * $12) }' "$out"
+  # who never sleeps is not woken but for his start
+  awk '$1 == "wakes" && $2 ~ /busy/ { n++; if ($8 + $10 + $14) exit 1 } END { exit n != 2 }' "$out"
 }
 
 @test "BPF stamps by the TSC itself are exact, and say the same" {

@@ -43,6 +43,22 @@ nothing_is_missing() {
   [ "$(source_of bpf)" -eq 1 ]
 }
 
+@test "what woke a task is known there, too" {
+  awk '
+    $1 == "wakes" { for (i = 3; i < NF; i += 2) if ($i != "none" && $i != "kin") sum[$2] += $(i + 1) }
+    $1 == "wakes" && ($2 == "sleepy" || $2 == "polling") { told[$2] = $8 }
+    $1 == "wakes" && $2 == "until" { told[$2] = $10 }
+    $1 == "wakes" && $2 == "parent" { told[$2] = $16 }
+    END {
+      for (role in told) {
+        n++
+        print role, told[role], "of", sum[role]
+        if (told[role] < 3 || told[role] < sum[role] - 3) bad = 1
+      }
+      exit bad || n != 4
+    }' "$result/out/bpf"
+}
+
 @test "stamps by the TSC itself are exact there" {
   nothing_is_missing tsc
   [ "$(awk '$1 == "source" { print $4 }' "$result/out/tsc")" -eq 0 ]

@@ -27,8 +27,20 @@ static void stretches_come_out_as_they_went_in(void **state)
     (void)state;
     const struct vtg_stretch in[] = {
         { .from = 1000, .to = 1000, .waited = 0, .tid = 0, .end = VTG_TASK_SLEPT },
-        { .from = 1000, .to = 4000, .waited = 127, .tid = UINT32_MAX, .end = VTG_TASK_PREEMPTED },
-        { .from = 4128, .to = UINT64_MAX / 2, .waited = 128, .tid = 1, .end = VTG_TASK_EXITED },
+        { .from = 1000,
+          .to = 4000,
+          .waited = 127,
+          .tid = UINT32_MAX,
+          .end = VTG_TASK_PREEMPTED,
+          .wake = VTG_WAKE_TASK,
+          .waker = 1 },
+        { .from = 4128,
+          .to = UINT64_MAX / 2,
+          .waited = 128,
+          .tid = 1,
+          .end = VTG_TASK_EXITED,
+          .wake = VTG_WAKE_TASK,
+          .waker = UINT32_MAX },
         { .from = UINT64_MAX / 2,
           .to = UINT64_MAX,
           .waited = UINT64_MAX,
@@ -55,10 +67,16 @@ static void the_widest_stretch_fits_its_declared_room(void **state)
     (void)state;
     struct vtg_tasks t = { 0 };
     struct vtg_task_cursor c = vtg_task_begin(&t);
-    const struct vtg_stretch wide = {
-        .from = UINT64_MAX, .to = UINT64_MAX, .waited = UINT64_MAX, .tid = UINT32_MAX, .end = VTG_TASK_UNKNOWN
+    const struct vtg_stretch wide = { .from = UINT64_MAX,
+                                      .to = UINT64_MAX,
+                                      .waited = UINT64_MAX,
+                                      .tid = UINT32_MAX,
+                                      .end = VTG_TASK_UNKNOWN,
+                                      .wake = VTG_WAKE_TASK,
+                                      .waker = 0 };
+    const struct vtg_stretch long_one = {
+        .to = UINT64_MAX, .waited = UINT64_MAX, .tid = UINT32_MAX, .wake = VTG_WAKE_TASK
     };
-    const struct vtg_stretch long_one = { .to = UINT64_MAX, .waited = UINT64_MAX, .tid = UINT32_MAX };
     assert_true(vtg_pack_stretch(&t, &c, &wide));
     assert_true(t.bytes <= VTG_STRETCH_MAX);
     memset(&t, 0, sizeof(t));
@@ -110,12 +128,17 @@ static void hostile_bytes_are_refused(void **state)
     } bad[] = {
         { 0, 1, { 0x80 } },
         { 0, 11, { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0 } },
-        { UINT64_MAX, 5, { 1, 0, 0, 0, 0 } },
-        { UINT64_MAX - 1, 5, { 1, 1, 0, 0, 0 } },
-        { 0, 5, { 0, 0, 0, 0, VTG_TASK_UNKNOWN + 1 } },
-        { 0, 9, { 0, 0, 0x80, 0x80, 0x80, 0x80, 0x20, 0, 0 } },
+        { UINT64_MAX, 6, { 1, 0, 0, 0, 0, 0 } },
+        { UINT64_MAX - 1, 6, { 1, 1, 0, 0, 0, 0 } },
+        { 0, 6, { 0, 0, 0, 0, VTG_TASK_UNKNOWN + 1, 0 } },
+        { 0, 6, { 0, 0, 0, 0, 0, VTG_NR_WAKES } },
+        { 0, 6, { 0, 0, 0, 0, 0, VTG_WAKE_TASK } }, /* and the waker? */
+        { 0, 10, { 0, 0, 0x80, 0x80, 0x80, 0x80, 0x20, 0, 0, 0 } },
         { 0, VTG_TASKS_BYTES + 1, { 0 } },
     };
+    struct vtg_tasks same_length = { .nr = 1, .bytes = 6 };
+    c = vtg_task_begin(&same_length);
+    assert_true(vtg_unpack_stretch(&same_length, &c, &out)); /* else what follows shows nothing */
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct vtg_tasks t = { .base_tsc = bad[i].base, .nr = 1, .bytes = bad[i].bytes };
         memcpy(t.data, bad[i].data, sizeof(bad[i].data));
@@ -158,11 +181,28 @@ static struct vta_line line_at(uint64_t at)
     return l;
 }
 
+static void resumed(struct vta_line *l, uint64_t at, uint32_t tid, uint64_t waited)
+{
+    const struct vta_coming who = { .tid = tid, .waited = waited };
+    vta_line_resume(l, at, &who);
+}
+
+/* Whoever comes was woken by task 77. */
+static bool switched(struct vta_line *l, uint64_t at, enum vtg_task_end end, uint32_t next, uint64_t waited,
+                     struct vtg_stretch *ret)
+{
+    const struct vta_coming coming = { .tid = next, .waker = 77, .wake = VTG_WAKE_TASK, .waited = waited };
+    return vta_line_switch(l, at, end, &coming, ret);
+}
+
 static void assert_stretch(const struct vtg_stretch *s, uint64_t from, uint64_t to, uint32_t tid,
                            uint64_t waited, enum vtg_task_end end)
 {
-    const struct vtg_stretch want = { .from = from, .to = to, .waited = waited, .tid = tid, .end = end };
-    assert_true(same(s, &want));
+    assert_int_equal(s->from, from);
+    assert_int_equal(s->to, to);
+    assert_int_equal(s->waited, waited);
+    assert_int_equal(s->tid, tid);
+    assert_int_equal(s->end, end);
 }
 
 static void who_ran_at_the_start_is_told_from_the_start(void **state)
@@ -171,10 +211,10 @@ static void who_ran_at_the_start_is_told_from_the_start(void **state)
     struct vta_line l = line_at(1000);
     struct vtg_stretch s;
     assert_false(vta_line_cut(&l, 1500, &s)); /* nobody knows yet who it is */
-    vta_line_resume(&l, 0, 42, 0);
-    assert_true(vta_line_switch(&l, 3000, VTG_TASK_PREEMPTED, 43, 7, &s));
+    resumed(&l, 0, 42, 0);
+    assert_true(switched(&l, 3000, VTG_TASK_PREEMPTED, 43, 7, &s));
     assert_stretch(&s, 1000, 3000, 42, 0, VTG_TASK_PREEMPTED);
-    assert_true(vta_line_switch(&l, 3500, VTG_TASK_EXITED, 0, 0, &s));
+    assert_true(switched(&l, 3500, VTG_TASK_EXITED, 0, 0, &s));
     assert_stretch(&s, 3000, 3500, 43, 7, VTG_TASK_EXITED);
     assert_int_equal(l.lost, 0);
 }
@@ -184,10 +224,9 @@ static void what_was_before_the_start_is_no_loss(void **state)
     (void)state;
     struct vta_line l = line_at(1000);
     struct vtg_stretch s;
-    vta_line_resume(&l, 0, 42, 0);
-    assert_false(
-        vta_line_switch(&l, 900, VTG_TASK_SLEPT, 43, 0, &s)); /* a probe was there before it was said */
-    assert_true(vta_line_switch(&l, 1100, VTG_TASK_SLEPT, 44, 0, &s));
+    resumed(&l, 0, 42, 0);
+    assert_false(switched(&l, 900, VTG_TASK_SLEPT, 43, 0, &s)); /* a probe was there before it was said */
+    assert_true(switched(&l, 1100, VTG_TASK_SLEPT, 44, 0, &s));
     assert_stretch(&s, 1000, 1100, 43, 0, VTG_TASK_SLEPT);
     assert_int_equal(l.lost, 0);
 }
@@ -197,15 +236,19 @@ static void a_cut_splits_and_the_wait_is_told_once(void **state)
     (void)state;
     struct vta_line l = line_at(0);
     struct vtg_stretch s;
-    vta_line_resume(&l, 0, 1, 0);
-    assert_true(vta_line_switch(&l, 10, VTG_TASK_SLEPT, 2, 5, &s));
+    resumed(&l, 0, 1, 0);
+    assert_true(switched(&l, 10, VTG_TASK_SLEPT, 2, 5, &s));
     assert_true(vta_line_cut(&l, 20, &s));
     assert_stretch(&s, 10, 20, 2, 5, VTG_TASK_UNKNOWN);
+    assert_int_equal(s.wake, VTG_WAKE_TASK);
+    assert_int_equal(s.waker, 77);
     assert_false(vta_line_cut(&l, 20, &s)); /* nothing since */
-    assert_true(vta_line_switch(&l, 30, VTG_TASK_EXITED, 3, 0, &s));
+    assert_true(switched(&l, 30, VTG_TASK_EXITED, 3, 0, &s));
     assert_stretch(&s, 20, 30, 2, 0, VTG_TASK_EXITED);
+    assert_int_equal(s.wake, VTG_WAKE_NONE); /* it has not slept since */
+    assert_int_equal(s.waker, 0);
     assert_true(vta_line_cut(&l, 40, &s));
-    assert_false(vta_line_switch(&l, 40, VTG_TASK_SLEPT, 0, 0, &s)); /* it ended with the cut: no loss */
+    assert_false(switched(&l, 40, VTG_TASK_SLEPT, 0, 0, &s)); /* it ended with the cut: no loss */
     assert_int_equal(l.lost, 0);
 }
 
@@ -214,21 +257,21 @@ static void after_a_loss_only_what_is_known_is_told(void **state)
     (void)state;
     struct vta_line l = line_at(0);
     struct vtg_stretch s;
-    vta_line_resume(&l, 0, 1, 0);
-    vta_line_switch(&l, 10, VTG_TASK_SLEPT, 2, 0, &s);
+    resumed(&l, 0, 1, 0);
+    switched(&l, 10, VTG_TASK_SLEPT, 2, 0, &s);
     vta_line_lose(&l, 4); /* 2's end and three more; 9 came at 50 */
     assert_false(vta_line_cut(&l, 49, &s));
-    vta_line_resume(&l, 50, 9, 11);
+    resumed(&l, 50, 9, 11);
     assert_int_equal(l.lost, 4);
-    assert_true(vta_line_switch(&l, 60, VTG_TASK_SLEPT, 3, 1, &s));
+    assert_true(switched(&l, 60, VTG_TASK_SLEPT, 3, 1, &s));
     assert_stretch(&s, 50, 60, 9, 11, VTG_TASK_SLEPT);
     l.lost = 0; /* the packer took it */
     vta_line_lose(&l, 1);
-    vta_line_resume(&l, 0, 8, 0); /* who, but not since when */
+    resumed(&l, 0, 8, 0); /* who, but not since when */
     assert_false(vta_line_cut(&l, 70, &s));
-    assert_false(vta_line_switch(&l, 80, VTG_TASK_SLEPT, 4, 0, &s));
+    assert_false(switched(&l, 80, VTG_TASK_SLEPT, 4, 0, &s));
     assert_int_equal(l.lost, 2);
-    assert_true(vta_line_switch(&l, 90, VTG_TASK_SLEPT, 5, 0, &s));
+    assert_true(switched(&l, 90, VTG_TASK_SLEPT, 5, 0, &s));
     assert_stretch(&s, 80, 90, 4, 0, VTG_TASK_SLEPT);
 }
 
@@ -237,15 +280,15 @@ static void a_stamp_that_goes_back_makes_no_overlap(void **state)
     (void)state;
     struct vta_line l = line_at(0);
     struct vtg_stretch s;
-    vta_line_resume(&l, 0, 1, 0);
+    resumed(&l, 0, 1, 0);
     assert_true(vta_line_cut(&l, 100, &s));
-    assert_false(vta_line_switch(&l, 90, VTG_TASK_SLEPT, 2, 0, &s));
-    assert_true(vta_line_switch(&l, 120, VTG_TASK_SLEPT, 3, 0, &s));
+    assert_false(switched(&l, 90, VTG_TASK_SLEPT, 2, 0, &s));
+    assert_true(switched(&l, 120, VTG_TASK_SLEPT, 3, 0, &s));
     assert_stretch(&s, 100, 120, 2, 0, VTG_TASK_SLEPT);
     vta_line_lose(&l, 1);
-    vta_line_resume(&l, 110, 7, 0); /* cannot be: somebody else had it until 120 */
-    assert_false(vta_line_switch(&l, 130, VTG_TASK_SLEPT, 8, 0, &s));
-    assert_true(vta_line_switch(&l, 140, VTG_TASK_SLEPT, 9, 0, &s));
+    resumed(&l, 110, 7, 0); /* cannot be: somebody else had it until 120 */
+    assert_false(switched(&l, 130, VTG_TASK_SLEPT, 8, 0, &s));
+    assert_true(switched(&l, 140, VTG_TASK_SLEPT, 9, 0, &s));
     assert_stretch(&s, 130, 140, 8, 0, VTG_TASK_SLEPT);
 }
 
@@ -264,7 +307,7 @@ static void random_lives_are_told_truly(void **state)
         uint64_t at = 1, end = 1, since[SWITCHES + 1] = { 1 };
         uint32_t who[SWITCHES + 1] = { 1 }, missed = 0, told = 0, whole = 0;
         struct vtg_stretch s;
-        vta_line_resume(&l, 0, who[0], 0);
+        resumed(&l, 0, who[0], 0);
         for (int i = 1; i <= SWITCHES; i++) {
             at += 1 + (uint64_t)rand() % 50;
             since[i] = at;
@@ -275,11 +318,11 @@ static void random_lives_are_told_truly(void **state)
             }
             if (missed) {
                 vta_line_lose(&l, missed);
-                vta_line_resume(&l, since[i - 1], who[i - 1], 0);
+                resumed(&l, since[i - 1], who[i - 1], 0);
                 told += missed; /* as lost */
                 missed = 0;
             }
-            if (vta_line_switch(&l, at, VTG_TASK_SLEPT, who[i], 0, &s)) {
+            if (switched(&l, at, VTG_TASK_SLEPT, who[i], 0, &s)) {
                 assert_int_equal(s.tid, who[i - 1]);
                 assert_true(s.from >= end && s.from >= since[i - 1] && s.to == at);
                 end = s.to;
