@@ -498,7 +498,7 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .sys_ns = row->run.stime_ns };
     int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->stretches_left, b);
     if (!r)
-        r = vt_replay(p->c, p->m, &time, b, &p->stretches_left, &replayed);
+        r = vt_replay(p->c, p->m, &time, end->id, b, &p->stretches_left, &replayed);
     if (!r && replayed.known && b->undilated.known)
         narrow(&b->undilated, &b->elapsed, &replayed, x);
     return r;

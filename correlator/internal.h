@@ -426,6 +426,6 @@ struct vt_replayed {
 
 /** b->window, b->untold_ns are there; budget as above. 0 or -ENOMEM. */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
+              uint32_t mark, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
 
 #endif

@@ -5,6 +5,10 @@
  * would then have happened, and when its vCPU is through with what it ran before.
  * Tasks keep their order on their vCPUs.  Played twice: what is not known is decided
  * for the earliest end, and for the latest.
+ *
+ * Tasks that are not the benchmark's (daemons, kernel threads) keep no appointment in the
+ * play: how often they come depends on how long it takes.  Where they were in its way they
+ * take what they took (latest), or nothing (earliest).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +33,7 @@ struct step {
     uint32_t cpu, thread;     /* thread: into replay.thread[] */
     uint32_t waker;           /* thread, or UINT32_MAX */
     uint32_t wake;            /* enum vtg_wake */
+    bool is_own;              /* of the benchmark */
     size_t on_thread;         /* the step of the same thread before it, NONE: the first */
     size_t on_cpu;            /* the same of its vCPU */
 };
@@ -57,6 +62,7 @@ struct replay {
     const struct vt_machine *m;
     const struct vt_guest_time *time;
     struct vt_window window;
+    uint32_t mark;
     struct step *step; /* by `from` */
     size_t nr_step, room_step;
     struct thread *thread; /* by tid */
@@ -175,7 +181,8 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
                                            .cpu = batch->cpu,
                                            .thread = r->m->tasks.task[s->who].tid,
                                            .waker = s->wake == VTG_WAKE_TASK ? s->waker : 0,
-                                           .wake = s->wake };
+                                           .wake = s->wake,
+                                           .is_own = r->m->tasks.task[s->who].mark == r->mark };
     return 0;
 }
 
@@ -280,6 +287,8 @@ static int link_steps(struct replay *r)
 static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
 {
     at = vt_max(at, s->from);
+    if (play == EARLIEST && !s->is_own)
+        return s->begin[play];
     return s->begin[play] + (at - s->from) - delay_in(r, s->cpu, s->from, at);
 }
 
@@ -306,6 +315,7 @@ static uint64_t woken(const struct replay *r, const struct step *s, enum play pl
     switch ((enum vtg_wake)s->wake) {
     case VTG_WAKE_RELATIVE:
     case VTG_WAKE_DEVICE:
+    case VTG_WAKE_TASK: /* of another's, as a kernel thread that had waited for a device */
         return end_played + (ready - end) - (play == EARLIEST ? all : tail_delay(r, s->cpu, end, ready));
     case VTG_WAKE_ABSOLUTE:
         return vt_max(end_played, play == EARLIEST ? ready - all : ready);
@@ -322,9 +332,12 @@ static uint64_t ready_played(const struct replay *r, const struct step *s, enum 
     const size_t j =
         s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
 
+    if (!s->is_own)
+        return r->window.from.v;
     if (s->wake == VTG_WAKE_NONE || (before && s->ready <= end)) /* it did not sleep */
         return end_played;
-    if (j != NONE && s->ready >= r->window.from.v && r->step[j].to + TAIL_SLACK_NS >= s->ready)
+    if (j != NONE && r->step[j].is_own && s->ready >= r->window.from.v &&
+        r->step[j].to + TAIL_SLACK_NS >= s->ready)
         return vt_max(end_played, played(r, &r->step[j], play, vt_min(s->ready, r->step[j].to)));
     return woken(r, s, play, end, end_played);
 }
@@ -365,6 +378,8 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
     if (end == NONE)
         return e;
     const uint64_t rest = r->window.to.v - r->step[end].to;
+    for (size_t i = 0; i < r->nr_step; i++) /* who sets the marks waits for the benchmark's end */
+        r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
     for (enum play play = EARLIEST; play < NR_PLAYS; play++)
         play_all(r, play);
     const uint64_t low = played(r, &r->step[end], EARLIEST, r->step[end].to) + rest,
@@ -376,9 +391,9 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
 }
 
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret)
+              uint32_t mark, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret)
 {
-    struct replay r = { .c = c, .m = m, .time = time, .window = b->window };
+    struct replay r = { .c = c, .m = m, .time = time, .window = b->window, .mark = mark };
     bool whole;
     *ret = (struct vt_replayed){ 0 };
     if (b->untold_ns > b->elapsed.ns / UNTOLD_PARTS || c->host.ledger_only)
