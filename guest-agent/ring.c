@@ -59,7 +59,7 @@ static bool is_frequent(const struct vtg_event *event)
 /* Up to where the ring may be filled: what comes again at the next turn gives way to what does not. */
 static size_t limit_of(const struct vta_ring *r, enum vtg_type type, const void *payload)
 {
-    if (type == VTG_EVENT && is_frequent(payload))
+    if (type == VTG_EVENT && payload && is_frequent(payload))
         type = VTG_VIEW;
     switch (type) {
     case VTG_CLOCKS:

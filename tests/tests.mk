@@ -28,7 +28,7 @@ lint:
 	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	  --suppressions-list=tests/cppcheck.suppress -Iinclude -Ilib -I. $$(git ls-files '*.c' | grep -v '\.bpf\.c$$')
-	shellcheck $$(git ls-files '*.sh' .ci/run)
+	shellcheck -x $$(git ls-files '*.sh' .ci/run)
 
 # tests/fuzz/fuzz_X.c: a fuzz entry, run for some seconds over its corpus
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)

@@ -269,10 +269,12 @@ static void cpu_times_that_are_missing_are_seen(void **state)
 /* As vtime 0.1 wrote them, before there were such tables. */
 static void make_version_3(const char *path)
 {
-    run_sql(path, "DROP TABLE vm_found; DROP TABLE kvm_count; DROP TABLE kvm_stat; DROP TABLE system; DROP TABLE os_view; DROP TABLE cpu_time; DROP TABLE cpus;"
-                  "DROP TABLE process; DROP TABLE run; DROP TABLE task; DROP TABLE tasks; DROP TABLE event;"
-                  "DROP TABLE exchange; DROP TABLE channel_event;"
-                  "DELETE FROM code WHERE kind IN ('found', 'tasks', 'event', 'channel'); PRAGMA user_version = 3");
+    run_sql(path,
+            "DROP TABLE vm_found; DROP TABLE kvm_count; DROP TABLE kvm_stat; DROP TABLE system; DROP TABLE "
+            "os_view; DROP TABLE cpu_time; DROP TABLE cpus;"
+            "DROP TABLE process; DROP TABLE run; DROP TABLE task; DROP TABLE tasks; DROP TABLE event;"
+            "DROP TABLE exchange; DROP TABLE channel_event;"
+            "DELETE FROM code WHERE kind IN ('found', 'tasks', 'event', 'channel'); PRAGMA user_version = 3");
 }
 
 static struct vt_guest_record a_hello(uint32_t vcpus)

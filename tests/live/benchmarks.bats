@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The user's moment of truth: a fixed loop in a Linux guest, alone and beside three rivals on
+# its CPU. The guest believes that it used several times as much; vtime says what it really
+# used and what it would have taken alone. VT_PAIRS for more than five pairs.
+bats_require_minimum_version 1.5.0
+load helpers
+load ../guests/guests
+
+pairs=${VT_PAIRS:-5}
+
+setup_file() {
+  guests_image
+}
+
+teardown_file() { end_guests; }
+
+setup() {
+  needs_root
+  guests_needed
+  run_vt=$BATS_TEST_TMPDIR/run.vt
+}
+
+teardown() {
+  end_rivals
+  end_guests
+  end_children
+}
+
+# run_pairs NAME ITERATIONS: the loop alone and starved, in turns
+run_pairs() {
+  local i
+  for i in $(seq "$pairs"); do
+    guest_do "$1" "vtime-agent bench --name alone-$i -- loop $2" 120
+    start_rivals 3 "$LAST_CPU"
+    guest_do "$1" "vtime-agent bench --name starved-$i -- loop $2" 240
+    end_rivals
+  done
+}
+
+# pairs_of FILE NAME: a line per pair, in ns: what the guest charged alone and starved, what
+# was really used alone and starved, true elapsed alone, undilated low and high starved
+pairs_of() {
+  "$VTIME" report --json "$1" | jq -r --arg name "$2" '
+    [.guests[] | select(.name == $name).benchmarks[]] as $all |
+    $all[] | select(.name | startswith("alone")) | . as $a | (.name | ltrimstr("alone-")) as $i |
+    ($all[] | select(.name == "starved-" + $i)) as $s |
+    [$a.run.user_ns + $a.run.system_ns, $s.run.user_ns + $s.run.system_ns,
+     $a.true.used.ns + $a.true.overhead.ns, $s.true.used.ns + $s.true.overhead.ns,
+     $a.undilated.low_ns, $a.undilated.high_ns, $s.undilated.low_ns, $s.undilated.high_ns, $s.true.residual_ns] | @tsv'
+}
+
+# judge FILE NAME: medians over the pairs: by how much the guest's own word grew, and ours
+judge() {
+  pairs_of "$1" "$2" >"$BATS_TEST_TMPDIR/pairs"
+  [ "$(wc -l <"$BATS_TEST_TMPDIR/pairs")" -eq "$pairs" ]
+  awk -v name="$2" '
+    function median(v, n,    i, j, t) {
+      for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] < v[j - 1]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+      return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+    }
+    { alone = ($5 + $6) / 2; starved = ($7 + $8) / 2
+      believed[NR] = $2 / $1; used[NR] = $4 / $3; undilated[NR] = starved / alone; width[NR] = ($8 - $7) / starved
+      bad += $9 != 0
+      printf "# %s %d: charged x %.2f, used %+.2f %%, undilated %+.2f %%, interval +-%.2f %%\n", name, NR, believed[NR],
+        100 * (used[NR] - 1), 100 * (undilated[NR] - 1), 50 * width[NR] }
+    END {
+      b = median(believed, NR); u = 100 * (median(used, NR) - 1); e = 100 * (median(undilated, NR) - 1); w = 100 * median(width, NR)
+      printf "# %s: in the median the guest charged %.2f times as much; used %+.2f %%, undilated %+.2f %%, interval %.2f %% wide\n",
+        name, b, u, e, w
+      exit !(bad == 0 && b > 2 && u < 1 && u > -1 && e < 3 && e > -3 && w < 5)
+    }' "$BATS_TEST_TMPDIR/pairs" >&3
+}
+
+@test "TCG: a starved loop used what it used alone, and would have taken as long" {
+  start_tcg_guest tcg --cpu "$LAST_CPU" --agent '--tasks'
+  start_record "$run_vt"
+  run_pairs tcg 400000000
+  stop_record
+  judge "$run_vt" tcg
+}
+
+@test "UML: the same" {
+  start_uml_guest uml --cpu "$LAST_CPU"
+  start_record "$run_vt" --agent "uml=unix:$GUESTS_DIR/uml/agent"
+  run_pairs uml 500000000
+  stop_record
+  judge "$run_vt" uml
+}
