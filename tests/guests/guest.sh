@@ -26,8 +26,8 @@ EOT
 
 skip() { echo "guest: cannot boot guests here: $1" >&2; exit 77; }
 fail() { echo "guest: $1" >&2; exit 125; }
-# shellcheck source=tests/kernel.bash
-. "$here/../kernel.bash"
+# shellcheck source=tests/kernel.sh
+. "$here/../kernel.sh"
 
 # The programs of the image that are built here.
 programs=("$repo/build/bin/vtime-agent" "$repo/build/guests/bin/loop")
@@ -36,7 +36,7 @@ programs=("$repo/build/bin/vtime-agent" "$repo/build/guests/bin/loop")
 is_fresh() {
   local part
   [ -e "$cache/initramfs" ] || return 1
-  for part in "${programs[@]}" "$here/init.sh" "$here/guest.sh" "$here/../kernel.bash" "$cache/kernel/release"; do
+  for part in "${programs[@]}" "$here/init.sh" "$here/guest.sh" "$here/../kernel.sh" "$cache/kernel/release"; do
     [ "$part" -ot "$cache/initramfs" ] || return 1
   done
 }

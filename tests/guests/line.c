@@ -5,16 +5,19 @@
  * what comes over the line is dropped, as QEMU's serial ports do it. For User Mode
  * Linux (ssl0=fd:FD), which has no such channel of its own.
  * COMMAND keeps this process's pid; the line is served by a process of its own session
- * that is nobody's child, until COMMAND and all that it started are gone.
+ * that is nobody's child. When COMMAND is gone it ends what that left in its process
+ * group: of User Mode Linux, threads with the memory of its main process outlive that one.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -54,6 +57,7 @@ static bool way_drain(struct way *w, int to)
 
 struct line {
     int door, guest, client; /* client: -1 while nobody is there */
+    int command;             /* descriptor of COMMAND's process */
     struct way out, in;      /* of the guest, to the guest */
 };
 
@@ -64,10 +68,12 @@ static void hang_up(struct line *l)
     l->in.at = l->in.n = 0;
 }
 
-/* Waits until something can be done, for as long as it takes. */
-static void wait_for(const struct line *l, struct pollfd *guest, struct pollfd *client)
+/* Waits until something can be done, for as long as it takes; false: COMMAND has ended. */
+static bool wait_for(const struct line *l, struct pollfd *guest, struct pollfd *client)
 {
-    struct pollfd p[2] = { { .fd = l->guest }, { .fd = l->client < 0 ? l->door : l->client } };
+    struct pollfd p[3] = { { .fd = l->guest },
+                           { .fd = l->client < 0 ? l->door : l->client },
+                           { .fd = l->command, .events = POLLIN } };
 
     if (l->out.n == 0)
         p[0].events |= POLLIN;
@@ -77,10 +83,11 @@ static void wait_for(const struct line *l, struct pollfd *guest, struct pollfd *
         p[1].events |= POLLIN;
     else
         p[0].events |= POLLOUT;
-    if (poll(p, 2, -1) < 0 && errno != EINTR)
+    if (poll(p, 3, -1) < 0 && errno != EINTR)
         die("poll");
     *guest = p[0];
     *client = p[1];
+    return p[2].revents == 0;
 }
 
 /* serve: returns when the guest is gone */
@@ -90,7 +97,8 @@ static void serve(struct line *l)
         struct pollfd guest, client;
         bool there = true;
 
-        wait_for(l, &guest, &client);
+        if (!wait_for(l, &guest, &client))
+            return;
         if ((guest.revents & POLLOUT) && !way_drain(&l->in, l->guest))
             return;
         if ((guest.revents & POLLIN) ? !way_fill(&l->out, l->guest) : (guest.revents & POLLHUP))
@@ -127,11 +135,28 @@ static int open_door(const char *path)
     return fd;
 }
 
+/* Once COMMAND, the leader of its process group, has ended: the rest of the group. */
+static void end_rest(const struct line *l, pid_t command)
+{
+    struct pollfd p = { .fd = l->command, .events = POLLIN };
+
+    while (poll(&p, 1, -1) < 0 && errno == EINTR)
+        ;
+    kill(-command, SIGKILL);
+}
+
 /* Of two forks the first ends at once: the second belongs to nobody. */
 static void serve_apart(struct line *l, int guests_end)
 {
-    pid_t pid = fork();
+    const pid_t command = getpid();
+    const bool leads = getpgrp() == command;
+    pid_t pid;
 
+    l->command = (int)syscall(SYS_pidfd_open, command, 0);
+    if (l->command < 0)
+        die("pidfd_open");
+    fcntl(l->command, F_SETFD, FD_CLOEXEC);
+    pid = fork();
     if (pid < 0)
         die("fork");
     if (pid > 0) {
@@ -144,10 +169,12 @@ static void serve_apart(struct line *l, int guests_end)
     close(guests_end);
     /* What the caller's other descriptors lead to must not be held open. */
     for (int fd = 0; fd < 1024; fd++)
-        if (fd != l->door && fd != l->guest)
+        if (fd != l->door && fd != l->guest && fd != l->command)
             close(fd);
     fcntl(l->guest, F_SETFL, O_NONBLOCK);
     serve(l);
+    if (leads)
+        end_rest(l, command);
     _exit(0);
 }
 

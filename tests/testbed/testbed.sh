@@ -27,8 +27,8 @@ EOF
 skip() { echo "testbed: cannot run here: $1" >&2; exit 77; }
 fail() { echo "testbed: $1" >&2; exit 125; }
 bad_usage() { echo "testbed: $1 (see --help)" >&2; exit 2; }
-# shellcheck source=tests/kernel.bash
-. "$here/../kernel.bash"
+# shellcheck source=tests/kernel.sh
+. "$here/../kernel.sh"
 
 # quote WORD…: for any sh; ash and dash do not know all that printf %q writes
 quote() {
