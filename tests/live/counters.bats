@@ -13,7 +13,7 @@ setup() {
 # a guest that sleeps and works, with a rival on its CPU, counted from its start to its end
 record_guest() {
   start_record "$run_vt" --interval 200 "$@"
-  setsid timeout 6 sh -c 'while :; do :; done' 3>&- &
+  setsid sh -c 'while :; do :; done' 3>&- &
   rival_pid=$!
   taskset -p -c "$LAST_CPU" "$rival_pid" >"$BATS_TEST_TMPDIR/taskset" 2>&1
   start_guest counted --workload "${workload:-mix}" --seconds 3
