@@ -65,6 +65,20 @@ believed() {
   done
 }
 
+@test "vCPUs are pinned where they belong" {
+  local task
+  start_tcg_guest pair --smp 2 --cpu "0,$LAST_CPU" --transport tty
+  [ "$(guest_do pair nproc)" -eq 2 ]
+  for task in /proc/"$guest_pid"/task/*; do
+    case $(cat "$task/comm") in
+    'CPU 0/TCG') [ "$(taskset -pc "${task##*/}" | sed 's/.*: //')" = 0 ] ;;
+    'CPU 1/TCG') [ "$(taskset -pc "${task##*/}" | sed 's/.*: //')" = "$LAST_CPU" ] ;;
+    esac
+  done
+  guest_do pair 'loop barrier 10 1000000'
+  end_guest pair
+}
+
 @test "a guest that is gone does not answer" {
   start_uml_guest gone
   run guest_do gone 'poweroff -f'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Debian Linux guests under QEMU with -accel kvm, on a host with a real KVM back end.
+# One CPU: with more, QEMU's emulation stops such guests now and then (README.md).
 bats_require_minimum_version 1.5.0
 load testbed
 load ../guests/guests
@@ -11,7 +12,7 @@ inside() {
   . "$1/tests/guests/guests.bash"
   cd /out || exit 1
   busybox modprobe vhost_vsock
-  start_kvm_guest one --cpu 1 && start_kvm_guest two --transport vsock:3 --smp 2 --cpu 0,1 || exit 1
+  start_kvm_guest one && start_kvm_guest two --transport vsock:3 --smp 2 || exit 1
   for name in one two; do
     sed -n 's/^guest ready //p' $GUESTS_DIR/$name/control.out >$name.boot
     guest_do $name 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource' >$name.clocksource
@@ -20,16 +21,18 @@ inside() {
     echo $? >$name.code
     guest_do $name 'cat /run/agent.log' >$name.agent
   done
-  for task in /proc/"$(cat $GUESTS_DIR/two/pid)"/task/*; do
-    grep -q '^CPU ' "$task/comm" && echo "$(cat "$task/comm") $(taskset -pc "${task##*/}")" >>two.pinned
-  done
+  # among rivals
+  start_rivals 3 0
+  used=$(cpu_used one)
+  guest_do one 'grep "^cpu " /proc/stat; time -p loop 100000000; grep "^cpu " /proc/stat' >one.starved
+  echo $(($(cpu_used one) - used)) >one.used
   end_guests
 }
 
 setup_file() {
   guests_image
   [ ! -e "$GUESTS_DIR/image.err" ] || return 0
-  testbed_run --timeout 150 -- bash -c "$(declare -f inside); inside '$testbed_repo'"
+  testbed_run --smp 1 --timeout 180 -- bash -c "$(declare -f inside); inside '$testbed_repo'"
 }
 
 setup() {
@@ -47,15 +50,17 @@ setup() {
   done
 }
 
-@test "vCPUs are pinned where they belong" {
-  sort "$result/out/two.pinned" | sed 's/pid [0-9]*/pid/' >"$BATS_TEST_TMPDIR/pinned"
-  diff "$BATS_TEST_TMPDIR/pinned" - <<'EOT'
-CPU 0/KVM pid's current affinity list: 0
-CPU 1/KVM pid's current affinity list: 1
-EOT
-}
-
 @test "vtime-agent has its channel" {
   grep -q 'to virtio' "$result/out/one.agent"
   grep -q 'to vsock' "$result/out/two.agent"
+}
+
+@test "starved by three rivals one takes them for its own, although KVM tells it of steal" {
+  local used user stolen
+  used=$(cat "$result/out/one.used")
+  user=$(awk '$1 == "user" { print $2 }' "$result/out/one.starved")
+  stolen=$(awk '$1 == "cpu" { stolen = $9 - stolen } END { print stolen }' "$result/out/one.starved")
+  echo "# the guest: $user s of user time, $stolen ticks stolen; the host: $used ms of CPU" >&3
+  awk -v used="$used" -v user="$user" 'BEGIN { exit !(used > 100 && user > 1.5 * used / 1000) }'
+  [ "$stolen" -gt 0 ]
 }
