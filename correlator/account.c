@@ -67,15 +67,24 @@ static uint64_t of_class(const struct vt_sums *s, enum vt_class class)
     return sum;
 }
 
-static uint64_t demand(const struct vt_sums *s)
+bool vt_is_demand(enum vt_class class)
 {
-    return of_class(s, VT_CLASS_USED) + of_class(s, VT_CLASS_OVERHEAD) + of_class(s, VT_CLASS_STOLEN) +
-           of_class(s, VT_CLASS_STALLED);
+    return class == VT_CLASS_USED || class == VT_CLASS_OVERHEAD || class == VT_CLASS_STOLEN ||
+           class == VT_CLASS_STALLED;
+}
+
+uint64_t vt_sums_demand(const struct vt_sums *s)
+{
+    uint64_t sum = 0;
+    for (unsigned int i = 0; i < VT_NR_STATES; i++)
+        if (vt_is_demand(vt_states[i].class))
+            sum += s->state[i];
+    return sum;
 }
 
 bool vt_sums_has_demand(const struct vt_sums *s, uint64_t window_ns)
 {
-    uint64_t d = demand(s);
+    uint64_t d = vt_sums_demand(s);
     return d >= DEMAND_MIN_NS && d >= window_ns / DEMAND_MIN_PARTS;
 }
 

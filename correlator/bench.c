@@ -16,8 +16,8 @@
 /* Of one VM in one snapshot, the newest: a guest may send marks without end. */
 #define MAX_BENCHMARKS 1024u
 #define MAX_CLOCKS     512u
-#define MAX_STRETCHES  (UINT64_C(1) << 24)
-#define MAX_EXITS      4096u /* of one vCPU, to learn what an exit costs */
+#define MAX_LOOKS      (UINT64_C(1) << 26) /* at what an agent told of tasks, for all benchmarks together */
+#define MAX_EXITS      4096u               /* of one vCPU, to learn what an exit costs */
 
 /*
  * What being held costs beyond the wait itself; assumptions, printed.
@@ -70,7 +70,7 @@ struct bench_pass {
     size_t nr_clocks, room_clocks;
     struct exit_cost *exits; /* by clock */
     struct vt_window window;
-    uint64_t stretches_left; /* of tasks, to be looked at for all benchmarks together */
+    uint64_t looks_left;
     bool bare;
 };
 
@@ -240,7 +240,7 @@ static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, ui
 static bool takes_part(const struct bench_pass *p, const struct vt_life *life, const struct vt_benchmark *b,
                        bool by_demand, struct vt_sums *sums)
 {
-    if (life->row.vm != p->m->row.id || !vt_is_vcpu(p->c, life))
+    if (!vt_is_vcpu_of(p->c, p->m, life))
         return false;
     *sums = (struct vt_sums){ .window_ns = b->elapsed.ns };
     vt_walk(p->c, life, b->window, vt_sums_add_piece, sums, NULL);
@@ -496,9 +496,9 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .elapsed_ns = row->run.elapsed_ns,
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
-    int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->stretches_left, b);
+    int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
-        r = vt_replay(p->c, p->m, &time, end->id, b, &p->stretches_left, &replayed);
+        r = vt_replay(p->c, p->m, &time, end->id, b, &p->looks_left, &replayed);
     if (!r && replayed.known && b->undilated.known)
         narrow(&b->undilated, &b->elapsed, &replayed, x);
     return r;
@@ -623,7 +623,7 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
 {
     struct vt_clockmap map;
     vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
-    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window, .stretches_left = MAX_STRETCHES };
+    struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window, .looks_left = MAX_LOOKS };
     p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
     struct vt_machine_clock whole;
     p.whole = &whole;

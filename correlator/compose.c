@@ -61,6 +61,11 @@ bool vt_is_vcpu(const struct vt_correlator *c, const struct vt_life *life)
     return !m || head_of(c, m) == life;
 }
 
+bool vt_is_vcpu_of(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_life *life)
+{
+    return life->row.vm == m->row.id && vt_is_vcpu(c, life);
+}
+
 const struct vt_life *vt_next_member(const struct vt_correlator *c, const struct vt_life *life,
                                      const struct vt_life *last)
 {

@@ -262,6 +262,8 @@ void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STA
 bool vt_is_composed(const struct vt_correlator *c, const struct vt_life *life);
 /** Does the life stand for a vCPU: of a composed one, only one of its members does. */
 bool vt_is_vcpu(const struct vt_correlator *c, const struct vt_life *life);
+/** The same, and it is one of this machine's. */
+bool vt_is_vcpu_of(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_life *life);
 /** The next member, by id, of the vCPU that `life` is of, itself included; NULL: none after `last` (NULL: the
  * first). */
 const struct vt_life *vt_next_member(const struct vt_correlator *c, const struct vt_life *life,
@@ -288,6 +290,9 @@ vt_piece_visitor vt_sums_add_piece; /* context: struct vt_sums */
 void vt_sums_add(struct vt_sums *to, const struct vt_sums *from);
 /** window - sum of states. */
 int64_t vt_sums_residual(const struct vt_sums *sums);
+/** Time of this class is demand: used, overhead, stolen or stalled. */
+bool vt_is_demand(enum vt_class class);
+uint64_t vt_sums_demand(const struct vt_sums *sums);
 /** Demand of a length worth talking about: at least 1 % of the window and 10 ms. */
 bool vt_sums_has_demand(const struct vt_sums *sums, uint64_t window_ns);
 /** Figures, classes and ratios; `estimated` lowers all to that. */
@@ -408,8 +413,9 @@ struct vt_guest_time {
 
 /**
  * b->window and b->elapsed are there; b->processes is the caller's to free. *budget is how many
- * stretches may yet be looked at: a guest may say that it ran many benchmarks at once, and what
- * goes beyond is untold.  0 or -ENOMEM.
+ * of what the guest said, and slices beneath it, may yet be looked at: a guest may say that all
+ * its tasks ran all the time, in many benchmarks at once, and what goes beyond is untold.
+ * 0 or -ENOMEM.
  */
 int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
                       const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,

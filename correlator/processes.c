@@ -15,6 +15,7 @@
 
 /* Of one benchmark: those with the most time are told. */
 #define MAX_PROCESSES 4096u
+#define NO_ROOM       SIZE_MAX
 
 /* A process while its time is summed. */
 struct process {
@@ -38,13 +39,21 @@ struct pass {
     struct process *process;
     size_t nr_process, room_process;
     uint64_t *budget;
-    size_t *of_task; /* by task of the log: 1 + index into process[] */
+    size_t *of_task; /* by task of the log: 1 + index into process[]; NO_ROOM: there is none for it */
+    const struct vt_life **vcpu;
+    size_t nr_vcpu;
     uint64_t told_ns;
 };
+
+static void spend(const struct pass *p, uint64_t looks)
+{
+    *p->budget -= vt_min(*p->budget, looks);
+}
 
 /* By tgid: few, and asked for once for each task. */
 static int find_process(struct pass *p, uint32_t tgid, struct process **ret)
 {
+    spend(p, 1 + p->nr_process / 16);
     for (size_t i = 0; i < p->nr_process; i++)
         if (p->process[i].tgid == tgid) {
             *ret = &p->process[i];
@@ -64,13 +73,15 @@ static int find_process(struct pass *p, uint32_t tgid, struct process **ret)
 static int process_of_task(struct pass *p, uint32_t who, struct process **ret)
 {
     *ret = NULL;
-    if (who >= p->m->tasks.nr_task)
+    if (who >= p->m->tasks.nr_task || p->of_task[who] == NO_ROOM)
         return 0;
     const struct vt_guest_task *task = &p->m->tasks.task[who];
     if (p->of_task[who]) {
         *ret = &p->process[p->of_task[who] - 1];
     } else {
         int r = find_process(p, task->tgid, ret);
+        if (!*ret)
+            p->of_task[who] = NO_ROOM;
         if (r || !*ret)
             return r;
         p->of_task[who] = (size_t)(*ret - p->process) + 1;
@@ -99,14 +110,16 @@ static bool place(const struct pass *p, const struct vt_task_batch *batch, uint6
     return ret->from.v < ret->to.v;
 }
 
-static void walk_cpu(const struct pass *p, uint32_t cpu, struct vt_window w, struct vt_sums *sums)
+/* Of one vCPU of the guest's, or of ANY_CPU. */
+#define ANY_CPU UINT64_MAX
+static void walk_cpu(const struct pass *p, uint64_t cpu, struct vt_window w, struct vt_sums *sums)
 {
-    size_t from, to;
-    vt_lives_around(p->c, p->m, &from, &to);
-    for (size_t i = from; i < to; i++) {
-        const struct vt_life *life = &p->c->lives[i];
-        if (life->row.vm == p->m->row.id && life->row.index == cpu)
-            vt_walk(p->c, life, w, vt_sums_add_piece, sums, NULL);
+    for (size_t i = 0; i < p->nr_vcpu && *p->budget; i++) {
+        const struct vt_life *life = p->vcpu[i];
+        if (cpu != ANY_CPU && life->row.index != cpu)
+            continue;
+        spend(p, 1 + vt_slices_in(life, w));
+        vt_walk(p->c, life, w, vt_sums_add_piece, sums, NULL);
     }
 }
 
@@ -155,23 +168,15 @@ static int add_stretches(struct pass *p)
         const struct vt_task_batch *batch = &log->batch[i];
         if (batch->host.v < p->b->window.from.v)
             continue;
-        for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++, --*p->budget)
+        for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
+            spend(p, 1);
             r = add_stretch(p, batch, &log->stretch[batch->first + n]);
+        }
     }
     return r;
 }
 
 /* ---- by what the guest charged ---- */
-
-static uint64_t demand_of(const struct vt_sums *s)
-{
-    uint64_t sum = 0;
-    for (unsigned int i = 0; i < VT_NR_STATES; i++)
-        if (vt_states[i].class == VT_CLASS_USED || vt_states[i].class == VT_CLASS_OVERHEAD ||
-            vt_states[i].class == VT_CLASS_STOLEN || vt_states[i].class == VT_CLASS_STALLED)
-            sum += s->state[i];
-    return sum;
-}
 
 /*
  * The guest can't tell running from waiting: what it charged is a share of all its
@@ -180,14 +185,13 @@ static uint64_t demand_of(const struct vt_sums *s)
  */
 static void add_share(struct process *process, const struct vt_sums *all, uint64_t charged)
 {
-    const uint64_t demand = demand_of(all), mine = vt_min(charged, demand);
+    const uint64_t demand = vt_sums_demand(all), mine = vt_min(charged, demand);
     if (demand == 0)
         return;
     process->sums.window_ns += mine;
     for (unsigned int i = 0; i < VT_NR_STATES; i++) {
         const enum vt_class class = vt_states[i].class;
-        if (class != VT_CLASS_USED && class != VT_CLASS_OVERHEAD && class != VT_CLASS_STOLEN &&
-            class != VT_CLASS_STALLED)
+        if (!vt_is_demand(class))
             continue;
         const uint64_t state = all->state[i], most = vt_min(state, mine),
                        share = (uint64_t)((unsigned __int128)state * mine / demand),
@@ -218,11 +222,7 @@ static bool in_window(const struct pass *p, const struct vt_process_reading *r, 
 static void share_out(struct pass *p, struct process *process, struct vt_window w, uint64_t charged)
 {
     struct vt_sums all = { 0 };
-    size_t from, to;
-    vt_lives_around(p->c, p->m, &from, &to);
-    for (size_t i = from; i < to; i++)
-        if (p->c->lives[i].row.vm == p->m->row.id)
-            vt_walk(p->c, &p->c->lives[i], w, vt_sums_add_piece, &all, NULL);
+    walk_cpu(p, ANY_CPU, w, &all);
     add_share(process, &all, charged);
 }
 
@@ -267,15 +267,16 @@ static int charge(struct pass *p, const struct dated *last, const struct dated *
 static int add_charges(struct pass *p)
 {
     const struct vt_task_log *log = &p->m->tasks;
-    struct dated *dated = calloc(log->nr_reading + 1, sizeof(*dated));
+    struct dated *dated = *p->budget ? calloc(log->nr_reading + 1, sizeof(*dated)) : NULL;
     size_t n = 0;
-    int r = dated ? 0 : -ENOMEM;
-    for (size_t i = 0; i < log->nr_reading && !r; i++)
+    int r = dated || !*p->budget ? 0 : -ENOMEM;
+    for (size_t i = 0; i < log->nr_reading && dated && !r; i++)
         if (when(p, &log->reading[i], &dated[n].at) && in_window(p, &log->reading[i], dated[n].at))
             dated[n++].process = &log->reading[i].process;
     if (n)
         qsort(dated, n, sizeof(*dated), by_process_and_time);
-    for (size_t i = 1; i < n && !r; i++)
+    spend(p, log->nr_reading);
+    for (size_t i = 1; i < n && !r && *p->budget; i++)
         if (dated[i].process->pid == dated[i - 1].process->pid &&
             dated[i].process->start_ticks == dated[i - 1].process->start_ticks)
             r = charge(p, &dated[i - 1], &dated[i]);
@@ -319,13 +320,9 @@ static int by_time(const void *a, const void *b)
 static uint64_t vcpu_time(const struct pass *p)
 {
     uint64_t sum = 0;
-    size_t from, to;
-    vt_lives_around(p->c, p->m, &from, &to);
-    for (size_t i = from; i < to; i++) {
-        const struct vt_life *life = &p->c->lives[i];
-        if (life->row.vm == p->m->row.id && life->start < p->b->window.to.v)
-            sum += p->b->window.to.v - vt_max(life->start, p->b->window.from.v);
-    }
+    for (size_t i = 0; i < p->nr_vcpu; i++)
+        if (p->vcpu[i]->start < p->b->window.to.v)
+            sum += p->b->window.to.v - vt_max(p->vcpu[i]->start, p->b->window.from.v);
     return sum;
 }
 
@@ -345,18 +342,35 @@ static int fill(struct pass *p, struct vt_benchmark *b)
     return 0;
 }
 
+/* Once: of some guests each of very many processes of the host is a part of one vCPU. */
+static int find_vcpus(struct pass *p)
+{
+    size_t from, to;
+    vt_lives_around(p->c, p->m, &from, &to);
+    p->vcpu = calloc(to - from + 1, sizeof(*p->vcpu));
+    if (!p->vcpu)
+        return -ENOMEM;
+    for (size_t i = from; i < to; i++)
+        if (vt_is_vcpu_of(p->c, p->m, &p->c->lives[i]))
+            p->vcpu[p->nr_vcpu++] = &p->c->lives[i];
+    return 0;
+}
+
 int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
                       const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,
                       struct vt_benchmark *b)
 {
     struct pass p = { .c = c, .m = m, .time = time, .b = b, .mark = mark, .budget = budget };
     p.of_task = calloc(m->tasks.nr_task + 1, sizeof(*p.of_task));
-    int r = p.of_task ? add_stretches(&p) : -ENOMEM;
+    int r = p.of_task ? find_vcpus(&p) : -ENOMEM;
+    if (!r)
+        r = add_stretches(&p);
     if (!r)
         r = add_charges(&p);
     if (!r)
         r = fill(&p, b);
     free(p.of_task);
+    free(p.vcpu);
     free(p.process);
     return r;
 }

@@ -106,7 +106,7 @@ static int find_delays(struct replay *r)
     vt_lives_around(r->c, r->m, &from, &to);
     for (size_t i = from; i < to; i++) {
         const struct vt_life *life = &r->c->lives[i];
-        if (life->row.vm != r->m->row.id)
+        if (!vt_is_vcpu_of(r->c, r->m, life))
             continue;
         struct vcpu_delays *v = delays_of(r, life->row.index);
         if (!v) {
