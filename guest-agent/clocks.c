@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "guest-agent/procfs.h"
+#include "guest-agent/readtext.h"
 
 #ifndef CLOCK_TAI
 #define CLOCK_TAI 11
@@ -167,23 +168,6 @@ uint64_t vta_steal_ns(uint32_t *have)
         return 0;
     *have |= VTG_HAVE_STEAL;
     return steal;
-}
-
-long vta_read_text(const char *path, char *out, size_t n)
-{
-    size_t have = 0;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    while (have < n - 1) {
-        const ssize_t r = read(fd, out + have, n - 1 - have);
-        if (r <= 0)
-            break;
-        have += (size_t)r;
-    }
-    close(fd);
-    out[have] = 0;
-    return (long)have;
 }
 
 uint32_t vta_user_hz(void)

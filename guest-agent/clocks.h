@@ -45,9 +45,6 @@ uint64_t vta_steal_ns(uint32_t *have);
 /** Calls row for each CPU of /proc/stat (cpu UINT32_MAX: the sum of all, first); 0 or -errno. */
 int vta_each_cpu_time(void (*row)(void *context, const struct vtg_cpu_time *cpu), void *context);
 
-/** A file's text, cut at n - 1 bytes, NUL-terminated; bytes or -errno. */
-long vta_read_text(const char *path, char *out, size_t n);
-
 uint32_t vta_user_hz(void);
 
 /** All but session, view_mhz and task_source. */

@@ -10,6 +10,7 @@
 
 #include "guest-agent/clocks.h"
 #include "guest-agent/procfs.h"
+#include "guest-agent/readtext.h"
 
 #define PATH_ROOM 64
 

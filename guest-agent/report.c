@@ -24,6 +24,7 @@
 #include "guest-agent/clocks.h"
 #include "guest-agent/gaps.h"
 #include "guest-agent/procfs.h"
+#include "guest-agent/readtext.h"
 
 #define PERIOD_NS          UINT64_C(1000000)
 #define SLEEPER_THRESHOLD  UINT64_C(300000) /* a busy guest's wake-ups stay below */

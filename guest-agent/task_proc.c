@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guest-agent/readtext.h"
 #include "guest-agent/task_source.h"
 
 #include <ctype.h>
@@ -9,18 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-int vta_read_file(const char *path, char *text, size_t size)
-{
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    const ssize_t got = read(fd, text, size - 1);
-    const int err = got < 0 ? -errno : (int)got;
-    close(fd);
-    text[got < 0 ? 0 : got] = 0;
-    return err;
-}
 
 /* The number behind "\nKEY:" of a status file; 0: there is none. */
 static uint32_t number_of(const char *status, const char *key)
@@ -33,7 +22,7 @@ bool vta_proc_who(uint32_t tid, struct vta_who *ret)
 {
     char path[40], status[1024];
     snprintf(path, sizeof(path), "/proc/%u/status", tid);
-    if (vta_read_file(path, status, sizeof(status)) <= 0 || strncmp(status, "Name:\t", 6) != 0)
+    if (vta_read_text(path, status, sizeof(status)) <= 0 || strncmp(status, "Name:\t", 6) != 0)
         return false;
     *ret = (struct vta_who){ .tid = tid,
                              .tgid = number_of(status, "\nTgid:"),
@@ -81,7 +70,7 @@ void vta_proc_each(void (*see)(void *context, const struct vta_who *who), void *
 uint32_t vta_nr_cpus(void)
 {
     char list[256];
-    if (vta_read_file("/sys/devices/system/cpu/possible", list, sizeof(list)) <= 0)
+    if (vta_read_text("/sys/devices/system/cpu/possible", list, sizeof(list)) <= 0)
         return (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
     const char *last = list;
     for (const char *p = list; *p; p++)

@@ -45,9 +45,6 @@ bool vta_proc_who(uint32_t tid, struct vta_who *ret);
 /** Calls see for each task that there is. */
 void vta_proc_each(void (*see)(void *context, const struct vta_who *who), void *context);
 
-/** Reads a small file: its length, the text terminated; -errno. */
-int vta_read_file(const char *path, char *text, size_t size);
-
 /** CPUs that may ever be: one more than the greatest number. */
 uint32_t vta_nr_cpus(void);
 

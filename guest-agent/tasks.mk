@@ -10,7 +10,7 @@ $(BUILD)/gen/tasks.lskel.h: $(BUILD)/gen/tasks.bpf.o
 
 $(BUILD)/obj/musl/guest-agent/tasks_bpf.o: $(BUILD)/gen/tasks.lskel.h
 
-TASKS_SRC := $(wildcard guest-agent/task*.c)
+TASKS_SRC := $(wildcard guest-agent/task*.c) guest-agent/readtext.c
 # What thinks, for the unit tests.
 TASKS_PURE := guest-agent/task_line.c guest-agent/task_who.c guest-agent/task_time.c
 $(BUILD)/libvt.a: $(TASKS_PURE:%.c=$(BUILD)/obj/%.o)

@@ -13,6 +13,7 @@
 #include "tasks.lskel.h"
 
 #include "guest-agent/bpf/tasks.h"
+#include "guest-agent/readtext.h"
 #include "guest-agent/task_source.h"
 #include "guest-agent/task_time.h"
 
@@ -122,7 +123,7 @@ static const void *ring_next(const struct ring *r, uint64_t *at)
 static int open_tsc_event(uint32_t cpu)
 {
     char type[16];
-    if (vta_read_file("/sys/bus/event_source/devices/msr/type", type, sizeof(type)) <= 0)
+    if (vta_read_text("/sys/bus/event_source/devices/msr/type", type, sizeof(type)) <= 0)
         return -ENOENT;
     struct perf_event_attr attr = { .size = sizeof(attr),
                                     .type = (uint32_t)strtoul(type, NULL, 10),
@@ -173,7 +174,7 @@ static int follow_cpus(struct reader *r)
 {
     char online[sizeof(r->online)];
     int result = 0;
-    if (r->stamp_ns || vta_read_file("/sys/devices/system/cpu/online", online, sizeof(online)) <= 0 ||
+    if (r->stamp_ns || vta_read_text("/sys/devices/system/cpu/online", online, sizeof(online)) <= 0 ||
         strcmp(online, r->online) == 0)
         return 0;
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++) {
@@ -310,7 +311,7 @@ static bool clock_will_do(void)
     const char *wanted = getenv("VTIME_TASKS_STAMPS");
     if (wanted && *wanted)
         return strcmp(wanted, "ns") == 0;
-    return vta_read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource", source,
+    return vta_read_text("/sys/devices/system/clocksource/clocksource0/current_clocksource", source,
                          sizeof(source)) > 0 &&
            (strcmp(source, "tsc\n") == 0 || strcmp(source, "kvm-clock\n") == 0);
 }

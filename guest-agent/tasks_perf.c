@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "guest-agent/readtext.h"
 #include "guest-agent/task_source.h"
 #include "guest-agent/task_time.h"
 
@@ -121,7 +122,7 @@ static int open_cpu(struct reader *r, uint32_t cpu)
 static int open_cpus(struct reader *r)
 {
     char online[256];
-    if (vta_read_file("/sys/devices/system/cpu/online", online, sizeof(online)) <= 0)
+    if (vta_read_text("/sys/devices/system/cpu/online", online, sizeof(online)) <= 0)
         strcpy(online, "0");
     for (uint32_t cpu = 0; cpu < r->nr_cpus; cpu++) {
         const int err = vta_in_list(online, cpu) ? open_cpu(r, cpu) : 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "guest-agent/readtext.h"
 #include "guest-agent/task_source.h"
 #include "guest-agent/task_time.h"
 
@@ -90,7 +91,7 @@ static bool read_task(const struct reader *r, uint32_t tgid, uint32_t tid, struc
     char path[64], text[1024];
     unsigned long long run, delay;
     snprintf(path, sizeof(path), "/proc/%u/task/%u/stat", tgid, tid);
-    if (vta_read_file(path, text, sizeof(text)) <= 0)
+    if (vta_read_text(path, text, sizeof(text)) <= 0)
         return false;
     *ret = (struct task){ .tid = tid,
                           .tgid = tgid,
@@ -98,7 +99,7 @@ static bool read_task(const struct reader *r, uint32_t tgid, uint32_t tid, struc
                           .start = field(text, STARTTIME),
                           .run_ns = (field(text, UTIME) + field(text, STIME)) * r->ns_per_tick };
     snprintf(path, sizeof(path), "/proc/%u/task/%u/schedstat", tgid, tid);
-    if (vta_read_file(path, text, sizeof(text)) > 0 && sscanf(text, "%llu %llu", &run, &delay) == 2) {
+    if (vta_read_text(path, text, sizeof(text)) > 0 && sscanf(text, "%llu %llu", &run, &delay) == 2) {
         ret->run_ns = run;
         ret->delay_ns = delay;
     }
@@ -164,7 +165,7 @@ static void take_children(struct reader *r, uint32_t pid, uint32_t tid, bool fro
 {
     char path[64], text[4096];
     snprintf(path, sizeof(path), "/proc/%u/task/%u/children", pid, tid);
-    if (vta_read_file(path, text, sizeof(text)) <= 0)
+    if (vta_read_text(path, text, sizeof(text)) <= 0)
         return;
     for (char *at = text; isdigit((unsigned char)*at); at += *at == ' ')
         take_process(r, (uint32_t)strtoul(at, &at, 10), from_now, depth);

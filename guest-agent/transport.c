@@ -19,6 +19,7 @@
 #include <linux/vm_sockets.h>
 
 #include "guest-agent/clocks.h"
+#include "guest-agent/readtext.h"
 
 #define PORTS "/sys/class/virtio-ports"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "guest-agent/clocks.h"
+#include "guest-agent/readtext.h"
 
 #define CLOCKSOURCE "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 #define ONLINE      "/sys/devices/system/cpu/online"

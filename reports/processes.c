@@ -93,6 +93,10 @@ void report_text_processes(const struct vt_benchmark *b, bool utf8, FILE *out)
     table_free(t);
     if (b->nr_processes > MOST_PROCESSES)
         fprintf(out, "    and %zu more: see --json\n", b->nr_processes - MOST_PROCESSES);
+    char text[FORMAT_LEN];
+    if (b->processes[0].source != VTG_TASKS_NONE && b->untold_ns > b->elapsed.ns / 100)
+        fprintf(out, "    of %s of its vCPUs' time no task was told: that much may be missing above\n",
+                format_ns(text, b->untold_ns, utf8));
 }
 
 /* ---- repeats ---- */

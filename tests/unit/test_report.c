@@ -368,6 +368,7 @@ static void a_system_tells_runs_and_processes(void **state)
     process.truth = account_of(2 * S, 0, 7 * S, 0, 0);
     runs[1].processes = &process;
     runs[1].nr_processes = 1;
+    runs[1].untold_ns = 3 * S;
     m->guest[0].benchmarks = runs;
     m->guest[0].nr_benchmarks = 3;
     m->view.debts = NULL;
@@ -375,6 +376,7 @@ static void a_system_tells_runs_and_processes(void **state)
     assert_non_null(strstr(
         text, "run 2 of 3: 11.000 s elapsed, 10.000 s user, 500.000 ms system, 95.5 % CPU, exit status 3"));
     assert_non_null(strstr(text, "task switches, by BPF"));
+    assert_non_null(strstr(text, "of 3.000 s of its vCPUs' time no task was told"));
     assert_non_null(strstr(text, "guest-1: spin, 3 runs"));
     assert_non_null(strstr(text, "elapsed 11.000 s +-9.09 %, CPU 10.500 s +-9.52 %"));
     assert_non_null(strstr(text, "undilated elapsed 2.504 s +-0.00 %"));
