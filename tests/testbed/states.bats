@@ -22,21 +22,24 @@ inside() {
     kill -KILL \$guest
     wait" >poll.out 2>&1
   "$vtime" report --json poll.vt >poll.json
-  # held while it runs: what the monitor's own begin and end cost is not the vCPU's
-  mkdir /sys/fs/cgroup/held
-  echo '30000 100000' >/sys/fs/cgroup/held/cpu.max
-  "$vtime" record -q -o quota.vt -- bash -c "
-    taskset -c 1 $vtime run --name held --workload spin --seconds 20 &
-    guest=\$!
-    sleep 2
-    echo \$guest >/sys/fs/cgroup/held/cgroup.procs
-    sleep 4
-    kill -STOP \$guest
-    sleep 0.5
-    grep throttled_usec /sys/fs/cgroup/held/cpu.stat >throttled
-    kill -KILL \$guest
-    wait" >quota.out 2>&1
-  "$vtime" report --json quota.vt >quota.json
+  # held while it runs: what the monitor's own begin and end cost is not the vCPU's. Three
+  # times: where the emulation lets a period slip, cpu.stat may count one more
+  for i in 1 2 3; do
+    mkdir /sys/fs/cgroup/held$i
+    echo '30000 100000' >/sys/fs/cgroup/held$i/cpu.max
+    "$vtime" record -q -o quota$i.vt -- bash -c "
+      taskset -c 1 $vtime run --name held --workload spin --seconds 20 &
+      guest=\$!
+      sleep 2
+      echo \$guest >/sys/fs/cgroup/held$i/cgroup.procs
+      sleep 4
+      kill -STOP \$guest
+      sleep 0.5
+      grep throttled_usec /sys/fs/cgroup/held$i/cpu.stat >throttled$i
+      kill -KILL \$guest
+      wait" >quota$i.out 2>&1
+    "$vtime" report --json quota$i.vt >quota$i.json
+  done
   "$vtime" record -q -o helper.vt -- taskset -c 1 "$odd" helper >helper.out 2>&1
   "$vtime" report --json helper.vt >helper.json
 }
@@ -44,7 +47,7 @@ inside() {
 odd=$testbed_repo/build/tests/live/oddvmm
 
 setup_file() {
-  testbed_run --timeout 120 -- bash -c "$(declare -f inside); inside '$vtime' '$odd'"
+  testbed_run --timeout 180 -- bash -c "$(declare -f inside); inside '$vtime' '$odd'"
 }
 
 setup() { testbed_needed; }
@@ -76,14 +79,16 @@ balanced() {
 }
 
 @test "a quota by cgroup v2: THROTTLED is what cpu.stat has" {
-  cat "$result/out/quota.out"
-  ours=$(jq '[.guests[] | select(.name == "held").vcpus[].states.THROTTLED.ns] | add' "$result/out/quota.json")
-  theirs=$(awk '{ printf "%.0f", $2 * 1000 }' "$result/out/throttled")
-  [ "$theirs" -gt 500000000 ]
-  # the quota's clock runs from the CPU's throttling to its release, whichever of the VM's
-  # threads it is that waits: of the first and the last 100 ms that need not be the vCPU
-  close "$ours" "$theirs" 2 200000000
-  balanced quota
+  local i near=0
+  for i in 1 2 3; do
+    cat "$result/out/quota$i.out"
+    ours=$(jq '[.guests[] | select(.name == "held").vcpus[].states.THROTTLED.ns] | add' "$result/out/quota$i.json")
+    theirs=$(awk '{ printf "%.0f", $2 * 1000 }' "$result/out/throttled$i")
+    [ "$theirs" -gt 500000000 ]
+    ! close "$ours" "$theirs" 2 0 || near=$((near + 1))
+    balanced quota$i
+  done
+  [ "$near" -ge 2 ]
 }
 
 # The worker tells schedstat's two figures at its begin and its end.
