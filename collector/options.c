@@ -41,6 +41,7 @@ static const char help_text[] =
     "                           LLC-load-misses, task-clock, context-switches,\n"
     "                           cpu-migrations, page-faults\n"
     "      --ring-kib N         size of the slice ring, a power of two (default: 4096)\n"
+    "      --no-realtime        run like everybody else: what all CPUs are too busy for is lost\n"
     "      --ready-fd FD        write one byte to FD once recording\n"
     "  -q, --quiet              no summary at the end\n"
     "  -h, --help               this text\n\n"
@@ -151,6 +152,7 @@ enum {
     OPT_COUNTERS,
     OPT_MODE,
     OPT_RING,
+    OPT_NO_REALTIME,
     OPT_READY,
     OPT_DAEMON,
     OPT_ROTATE_EVERY,
@@ -174,6 +176,7 @@ static const struct option long_options[] = {
     { "counters", required_argument, NULL, OPT_COUNTERS },
     { "mode", required_argument, NULL, OPT_MODE },
     { "ring-kib", required_argument, NULL, OPT_RING },
+    { "no-realtime", no_argument, NULL, OPT_NO_REALTIME },
     { "ready-fd", required_argument, NULL, OPT_READY },
     { "daemon", no_argument, NULL, OPT_DAEMON },
     { "rotate-every", required_argument, NULL, OPT_ROTATE_EVERY },
@@ -252,6 +255,9 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
         break;
     case OPT_RING:
         return parse_ring(arg, &o->probes.ring_bytes, err);
+    case OPT_NO_REALTIME:
+        o->not_first = true;
+        break;
     case OPT_READY:
         e = vt_parse_number("ready-fd", arg, 0, INT_MAX, &v, err);
         o->ready_fd = (int)v;

@@ -33,6 +33,7 @@ struct vt_record_options {
     const char *output; /* a file; with daemon, a directory */
     const char *vm, *agent_socket;
     bool force, quiet, daemon;
+    bool not_first; /* --no-realtime */
     uint64_t for_ns, interval_ns;
     int ready_fd;
     struct vt_probes_options probes;

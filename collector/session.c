@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,25 @@ static int prepare_ready_fd(const struct vt_record_options *o, struct vt_err *er
     return 0;
 }
 
+/*
+ * The ring must be drained above all when every CPU is wanted by more than one: the recorder goes
+ * before ordinary tasks and after everything else that is real-time. A nice level would not do: it
+ * counts only within the session's autogroup or cgroup. Children (COMMAND) do not inherit it.
+ */
+static void go_first(const struct vt_record_options *o)
+{
+    const struct sched_param lowest = { .sched_priority = sched_get_priority_min(SCHED_RR) };
+    const int policy = sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
+
+    if (o->not_first || policy == SCHED_RR || policy == SCHED_FIFO)
+        return;
+    if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &lowest) && !o->quiet)
+        fprintf(stderr,
+                "vtime: no real-time priority (%s): records may be lost while all CPUs are busy; CAP_SYS_NICE "
+                "helps, or --no-realtime leaves it\n",
+                strerror(errno));
+}
+
 int vt_session_run(struct vt_session *s, const struct vt_record_options *o, struct vt_err *err)
 {
     int e;
@@ -259,7 +279,10 @@ int vt_session_run(struct vt_session *s, const struct vt_record_options *o, stru
     s->child.argv = o->command;
     sigprocmask(SIG_BLOCK, NULL, &s->old_mask);
     if ((e = prepare_ready_fd(o, err)) || (e = vt_child_find(o->command, err)) ||
-        (e = open_session(s, err)) || (s->service && (e = vt_service_begun(s->service, s, err))) ||
+        (e = open_session(s, err)))
+        return e;
+    go_first(o);
+    if ((s->service && (e = vt_service_begun(s->service, s, err))) ||
         (e = vt_child_start(&s->child, s->agent_path, s->counters, &s->old_mask, err)))
         return e;
     if (o->ready_fd >= 0 && write(o->ready_fd, "r", 1) != 1)
