@@ -79,6 +79,10 @@ static void hypervisor(char *out, size_t size)
 
 enum vt_exit_isa vt_exit_isa_here(void)
 {
+    struct utsname u;
+
+    if (uname(&u) == 0 && strcmp(u.machine, "aarch64") == 0) /* KVM is built in there */
+        return VT_ISA_ARM64;
     if (access("/sys/module/kvm_amd", F_OK) == 0)
         return VT_ISA_SVM;
     return access("/sys/module/kvm_intel", F_OK) == 0 ? VT_ISA_VMX : VT_ISA_NONE;

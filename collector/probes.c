@@ -15,6 +15,7 @@
 #include "kvm_selftest.h"
 #include "ledger.skel.h"
 #include "timing.h"
+#include "vt/slice_pack.h"
 
 #define SLOTS_BYTES     (sizeof(struct vt_slot) * VT_MAX_SLOTS)
 #define EXIT_SUMS_BYTES (sizeof(struct vt_exit_sum) * VT_MAX_EXIT_SUMS)
@@ -233,7 +234,7 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     leave_out(p, "twin_kvm_exit");
     bpf->rodata->own_tgid = (uint32_t)getpid();
     bpf->rodata->ledger_only = o->ledger_only;
-    bpf->rodata->is_svm = vt_exit_isa_here() == VT_ISA_SVM;
+    bpf->rodata->exit_isa = vt_exit_isa_here();
     bpf->rodata->without_run_edges = p->off & 1u << VT_PROBE_KVM_RUN;
     if (o->ring_bytes) {
         bpf_map__set_max_entries(bpf->maps.slices, o->ring_bytes);
@@ -285,6 +286,10 @@ static int on_ring(void *context, void *data, size_t size)
 
     if (to->slice && size >= sizeof(struct vt_ring_slice) && head->type == VT_RING_SLICE)
         return to->slice(to->context, data);
+    if (to->slice && size >= sizeof(struct vt_ring_short) && head->type == VT_RING_SHORT) {
+        const struct vt_ring_slice whole = { *head, vt_slice_unpack(data) };
+        return to->slice(to->context, &whole);
+    }
     if (to->segment && size >= sizeof(struct vt_ring_segment) && head->type == VT_RING_SEGMENT)
         return to->segment(to->context, data);
     if (to->move && size >= sizeof(struct vt_ring_move) && head->type == VT_RING_MOVE)

@@ -11,6 +11,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "machine.h"
+#include "vt/slice_pack.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -20,7 +21,7 @@ char LICENSE[] SEC("license") = "GPL";
 /* ---- settings, fixed before loading ---- */
 
 const volatile __u32 own_tgid;               /* the collector's own test guest is not a guest */
-const volatile bool is_svm;                  /* kvm_amd is loaded, else kvm_intel */
+const volatile __u32 exit_isa;               /* enum vt_exit_isa: whose exit reasons */
 const volatile bool ledger_only;             /* integrals only: no slices, nobody's occupancy */
 const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
 const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits */
@@ -56,9 +57,6 @@ struct {
 /* Never looked up from user space: on kernels before 6.2 that makes BPF's own look-ups fail. */
 struct binding {
     __u32 slot, generation;
-    __u64 vcpu; /* 0: not KVM's */
-    __u32 kind; /* enum vt_slot_kind */
-    __u32 pad_;
 };
 struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -185,10 +183,9 @@ static __always_inline void *reserve(__u64 size, __u32 type, __u32 slot, __u32 g
         count_lost(VT_LOST_RING_FULL);
         return 0;
     }
-    head->type = type;
-    head->slot = slot;
+    head->type = (__u16)type;
+    head->slot = (__u16)slot;
     head->generation = generation;
-    head->pad_ = 0;
     return head;
 }
 
@@ -201,17 +198,30 @@ static __always_inline void submit(void *record, __u64 number)
     bpf_ringbuf_submit(record, waiting > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-static __always_inline void emit(struct vt_slot *s, __u32 index, __u8 flags)
+static __always_inline void emit_whole(struct vt_slot *s)
 {
-    struct vt_ring_slice *r;
+    struct vt_ring_slice *r = reserve(sizeof(*r), VT_RING_SLICE, s->index, s->generation);
 
-    if (s->kind == VT_SLOT_HELPER || ledger_only)
-        return;
-    r = reserve(sizeof(*r), VT_RING_SLICE, index, s->generation);
     if (!r)
         return;
     r->slice = s->open;
-    r->slice.flags |= flags;
+    submit(r, s->open.seq);
+}
+
+static __always_inline void emit(struct vt_slot *s)
+{
+    struct vt_ring_short *r;
+
+    if (s->kind == VT_SLOT_HELPER || ledger_only)
+        return;
+    if (!vt_slice_is_short(&s->open)) {
+        emit_whole(s);
+        return;
+    }
+    r = reserve(sizeof(*r), VT_RING_SHORT, s->index, s->generation);
+    if (!r)
+        return;
+    vt_slice_pack(r, &s->open);
     submit(r, s->open.seq);
 }
 
@@ -311,14 +321,15 @@ static __always_inline struct vt_slot *slot_at(__u32 index)
     return bpf_map_lookup_elem(&slots, &index);
 }
 
-static __always_inline void end_life(struct vt_slot *s, __u32 index, __u64 at)
+static __always_inline void end_life(struct vt_slot *s, __u64 at)
 {
     if (s->sched == VT_SCHED_GONE)
         return;
     wait_ends(s);
     machine_lock(s);
     machine_end_life(s, at);
-    emit(s, index, VT_SLICE_LAST);
+    s->open.flags |= VT_SLICE_LAST;
+    emit(s);
     machine_unlock(s);
 }
 
@@ -330,7 +341,7 @@ static __always_inline struct vt_slot *live_slot(__u32 index, __u32 generation)
     if (!s || s->generation != generation || s->sched == VT_SCHED_GONE)
         return 0;
     if (s->moved_at) {
-        end_life(s, index, s->moved_at);
+        end_life(s, s->moved_at);
         return 0;
     }
     return s;
@@ -363,31 +374,31 @@ static __always_inline struct vt_slot *slot_of(struct task_struct *task)
     return slot_of_binding(binding_of(task));
 }
 
-static __always_inline void note_running(struct vt_running *r, const struct binding *b, __u32 tid)
+static __always_inline void note_running(struct vt_running *r, const struct vt_slot *s)
 {
     r->irq_depth = 0;
-    if (!b) {
+    if (!s) {
         if (r->tid)
             r->tid = 0;
         return;
     }
-    r->slot = b->slot;
-    r->generation = b->generation;
-    r->tid = tid;
+    r->slot = s->index;
+    r->generation = s->generation;
+    r->tid = s->tid;
 }
 
 static __always_inline struct vt_slot *current_slot(void)
 {
     __u32 tid = (__u32)bpf_get_current_pid_tgid();
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
-    struct binding *b;
+    struct vt_slot *s;
 
     if (r && r->tid == tid)
         return live_slot(r->slot, r->generation);
-    b = bpf_task_storage_get(&bindings, bpf_get_current_task_btf(), 0, 0);
-    if (b && r)
-        note_running(r, b, tid);
-    return slot_of_binding(b);
+    s = slot_of_binding(bpf_task_storage_get(&bindings, bpf_get_current_task_btf(), 0, 0));
+    if (s && r)
+        note_running(r, s);
+    return s;
 }
 
 /*
@@ -653,7 +664,6 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     s->open.cpu = (vt_u16)cpu;
     machine_unlock(s);
     b.generation = s->generation;
-    b.vcpu = vcpu;
     stored = bpf_task_storage_get(&bindings, task, &b, BPF_LOCAL_STORAGE_GET_F_CREATE);
     if (!stored) {
         count_lost(VT_LOST_NO_STORAGE);
@@ -673,7 +683,7 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     note_vm(s);
     r = running_on(bpf_get_smp_processor_id());
     if (sched == VT_SCHED_ON_CPU && r)
-        note_running(r, &b, s->tid);
+        note_running(r, s);
     return s;
 }
 
@@ -722,7 +732,6 @@ static __always_inline struct vt_slot *fill_slot(struct task_struct *task, const
     machine_init(s, now, VT_SCHED_SEED, kind == VT_SLOT_THREAD ? VT_RUN : VT_VMM);
     machine_unlock(s);
     ret->generation = s->generation;
-    ret->kind = kind;
     return s;
 }
 
@@ -760,7 +769,7 @@ static __always_inline struct vt_slot *bind_thread(struct task_struct *task, con
     if (before && before->generation == stored->generation && before->sched != VT_SCHED_GONE) {
         if (before->kind != VT_SLOT_HELPER || sched == VT_SCHED_SEED)
             return 0;
-        end_life(before, stored->slot, now);
+        end_life(before, now);
     }
     s = fill_slot(task, vm, VT_SLOT_THREAD, now, &b);
     if (!s)
@@ -782,7 +791,7 @@ static __always_inline struct vt_slot *bind_thread(struct task_struct *task, con
     note_bound(s);
     r = running_on(bpf_get_smp_processor_id());
     if (sched == VT_SCHED_ON_CPU && r)
-        note_running(r, &b, s->tid);
+        note_running(r, s);
     return s;
 }
 
@@ -875,7 +884,7 @@ static __always_inline bool is_queued(struct task_struct *task)
 }
 
 static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, __u32 prev_state,
-                                       const struct binding *b, __u32 mode)
+                                       const struct vt_slot *s)
 {
     if (prev_state & TASK_DEAD_BIT)
         return VT_ABSENT;
@@ -883,9 +892,9 @@ static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, _
         return is_throttled(prev) ? VT_THROTTLED : VT_PREEMPTED;
     if (prev_state & TASK_HELD_BITS)
         return VT_STOPPED;
-    if (b->kind == VT_SLOT_THREAD)
+    if (s->kind == VT_SLOT_THREAD)
         return prev_state & TASK_INTERRUPTIBLE_BIT ? VT_IDLEQ : VT_BLOCKED;
-    return mode != VT_VMM && in_vcpu_block(b->vcpu) ? VT_HALTED : VT_BLOCKED;
+    return s->mode != VT_VMM && in_vcpu_block(s->vcpu) ? VT_HALTED : VT_BLOCKED;
 }
 
 static __always_inline __u32 off_cause(struct task_struct *prev, __u32 prev_state, __u32 mode)
@@ -913,7 +922,7 @@ static __always_inline void become_traced(struct vt_slot *s, struct binding *b, 
     };
     struct binding next = {};
 
-    end_life(s, b->slot, now);
+    end_life(s, now);
     s = fill_slot(task, &vm, VT_SLOT_THREAD, now, &next);
     if (!s)
         return;
@@ -930,24 +939,23 @@ static __always_inline bool is_traced_by_uml(const struct vt_slot *s, struct tas
            (__u32)BPF_CORE_READ(task, parent, tgid) == s->tgid;
 }
 
-/* False: the thread has no life as a vCPU or helper any more. */
-static __always_inline bool switch_out(struct binding *b, struct task_struct *prev, bool preempt,
-                                       __u32 prev_state, __u64 now)
+/* b: where its thread has the slot noted, for helpers only. */
+static __always_inline void switch_out(struct vt_slot *s, struct binding *b, struct task_struct *prev,
+                                       bool preempt, __u32 prev_state, __u64 now)
 {
     struct machine_sched_info info = sched_info_of(prev);
-    struct vt_slot *s = slot_of_binding(b);
     __u32 off;
 
-    if (!s)
-        return false;
     wait_ends(s); /* its switch-in was missed */
     machine_lock(s);
     resolve_acting(s, mode_of(prev, s->kind));
-    if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU && exited_already(b->vcpu))
+    if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU && exited_already(s->vcpu))
         machine_late_exit(s, now);
     now = machine_close_slice(s, now, &info);
-    off = off_state(prev, preempt, prev_state, b, s->mode);
-    emit(s, b->slot, off == VT_ABSENT ? VT_SLICE_LAST : 0);
+    off = off_state(prev, preempt, prev_state, s);
+    if (off == VT_ABSENT)
+        s->open.flags |= VT_SLICE_LAST;
+    emit(s);
     machine_open_slice(s, now, off);
     if (off == VT_BLOCKED)
         s->open.off_cause = (__u8)off_cause(prev, prev_state, s->mode);
@@ -956,20 +964,16 @@ static __always_inline bool switch_out(struct binding *b, struct task_struct *pr
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
         wait_begins(s, bpf_get_smp_processor_id(), now);
-    else if (off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
+    else if (b && off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
         become_traced(s, b, prev, now);
-    return true;
 }
 
 /* True: it was woken onto an idle CPU at `since`: its slice tells of that idle stretch. */
-static __always_inline bool switch_in(const struct binding *b, struct task_struct *next, bool cpu_was_idle,
+static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *next, bool cpu_was_idle,
                                       __u64 now, __u64 since)
 {
     struct machine_sched_info info = sched_info_of(next);
-    struct vt_slot *s = slot_of_binding(b);
 
-    if (!s)
-        return false;
     wait_ends(s);
     machine_lock(s);
     if (s->sched == VT_SCHED_SEED)
@@ -984,10 +988,28 @@ static __always_inline bool switch_in(const struct binding *b, struct task_struc
     return s->open.flags & VT_SLICE_WAKE_IDLE && s->open.t_wake == since;
 }
 
+/*
+ * Who leaves is who the last switch here brought, mostly: a look at its note is cheaper than into task
+ * storage.  No helper is noted there.
+ */
+static __always_inline struct vt_slot *leaving(const struct vt_running *r, struct task_struct *prev,
+                                               struct binding **ret)
+{
+    struct vt_slot *s = 0;
+
+    *ret = 0;
+    if (r->tid && r->tid == (__u32)prev->pid)
+        s = live_slot(r->slot, r->generation);
+    if (s)
+        return s;
+    *ret = binding_of(prev);
+    return slot_of_binding(*ret);
+}
+
 /* What every other switch pays. (The verifier refuses one test of both pointers, which the compiler would
  * make.) */
-static __always_inline bool concerns_nobody(struct vt_running *r, const struct binding *was,
-                                            const struct binding *is)
+static __always_inline bool concerns_nobody(struct vt_running *r, const struct vt_slot *was,
+                                            const struct vt_slot *is)
 {
     if (was)
         return false;
@@ -995,7 +1017,7 @@ static __always_inline bool concerns_nobody(struct vt_running *r, const struct b
     if (is)
         return false;
     if (r->tid)
-        note_running(r, 0, 0);
+        note_running(r, 0);
     return !r->since;
 }
 
@@ -1003,19 +1025,25 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
                                         __u32 prev_state)
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
-    struct binding *was = binding_of(prev), *is = binding_of(next);
-    bool told = was && was->kind != VT_SLOT_HELPER; /* by a slice who had the CPU */
+    struct binding *b;
+    struct vt_slot *was, *is;
+    bool told; /* by a slice who had the CPU */
     __u64 now; /* the same instant for all: on its CPU one ends where the other begins */
 
-    if (!r || concerns_nobody(r, was, is))
+    if (!r)
         return 0;
+    was = leaving(r, prev, &b);
+    is = slot_of(next);
+    if (concerns_nobody(r, was, is))
+        return 0;
+    told = was && was->kind != VT_SLOT_HELPER;
     now = bpf_ktime_get_ns();
-    if (was && !switch_out(was, prev, preempt, prev_state, now))
-        told = false;
+    if (was)
+        switch_out(was, b, prev, preempt, prev_state, now);
     if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
         told = true;
     occupants_at_switch(r, prev, told, now);
-    note_running(r, is && is->kind != VT_SLOT_HELPER ? is : 0, (__u32)next->pid);
+    note_running(r, is && is->kind != VT_SLOT_HELPER ? is : 0);
     return 0;
 }
 
@@ -1050,17 +1078,16 @@ static __always_inline __u32 cpu_of(struct task_struct *task)
 }
 
 /* A thread that the iterator found asleep is woken; the kernel has forgotten its sleep by now. */
-static __always_inline __u32 slept_in(const struct vt_slot *s, const struct binding *b)
+static __always_inline __u32 slept_in(const struct vt_slot *s)
 {
     if (s->kind == VT_SLOT_THREAD)
         return s->seed_state == VT_IDLEQ || s->seed_state == VT_STOPPED ? s->seed_state : VT_BLOCKED;
-    return in_vcpu_block(b->vcpu) ? VT_HALTED : VT_BLOCKED;
+    return in_vcpu_block(s->vcpu) ? VT_HALTED : VT_BLOCKED;
 }
 
 static __always_inline int wakeup(struct task_struct *task)
 {
-    struct binding *b = binding_of(task);
-    struct vt_slot *s = slot_of_binding(b);
+    struct vt_slot *s = slot_of(task);
     __u64 now;
 
     if (!s)
@@ -1069,7 +1096,7 @@ static __always_inline int wakeup(struct task_struct *task)
         if (task->on_cpu) /* a wake-up of a running thread tells nothing */
             return 0;
         machine_lock(s);
-        machine_seed_off(s, mode_of(task, s->kind), slept_in(s, b));
+        machine_seed_off(s, mode_of(task, s->kind), slept_in(s));
         machine_unlock(s);
     }
     if (s->sched != VT_SCHED_OFF)
@@ -1139,10 +1166,10 @@ int BPF_PROG(on_sched_wakeup_new, struct task_struct *task)
     return wakeup(task);
 }
 
-static __always_inline void wait_moves(struct vt_slot *s, const struct binding *b, __u32 to_cpu)
+static __always_inline void wait_moves(struct vt_slot *s, __u32 to_cpu)
 {
     __u64 now = bpf_ktime_get_ns();
-    struct vt_ring_move *r = reserve(sizeof(*r), VT_RING_MOVE, b->slot, b->generation);
+    struct vt_ring_move *r = reserve(sizeof(*r), VT_RING_MOVE, s->index, s->generation);
 
     if (r) {
         r->move.at = now;
@@ -1158,8 +1185,7 @@ static __always_inline void wait_moves(struct vt_slot *s, const struct binding *
 SEC("tp_btf/sched_migrate_task")
 int BPF_PROG(on_sched_migrate_task, struct task_struct *task, int to_cpu)
 {
-    struct binding *b = binding_of(task);
-    struct vt_slot *s = slot_of_binding(b);
+    struct vt_slot *s = slot_of(task);
 
     if (!s)
         return 0;
@@ -1167,7 +1193,7 @@ int BPF_PROG(on_sched_migrate_task, struct task_struct *task, int to_cpu)
     machine_migrate(s);
     machine_unlock(s);
     if (s->waits_on)
-        wait_moves(s, b, (__u32)to_cpu);
+        wait_moves(s, (__u32)to_cpu);
     return 0;
 }
 
@@ -1185,8 +1211,7 @@ static __always_inline void forget_vcpu(struct vt_slot *s)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_sched_process_exit, struct task_struct *task)
 {
-    struct binding *b = binding_of(task);
-    struct vt_slot *s = slot_of_binding(b);
+    struct vt_slot *s = slot_of(task);
     __u32 tgid = (__u32)task->tgid, tid = (__u32)task->pid;
 
     if (tid == tgid)
@@ -1198,7 +1223,7 @@ int BPF_PROG(on_sched_process_exit, struct task_struct *task)
         resolve_acting(s, mode);
         mode_edge(s, bpf_ktime_get_ns(), VT_VMM, s->mode, mode);
         machine_unlock(s);
-        kvm_life_ends(s, b->slot);
+        kvm_life_ends(s, s->index);
         forget_vcpu(s);
     }
     return 0;
@@ -1255,6 +1280,15 @@ int BPF_PROG(on_kvm_fpu, int load)
     return 0;
 }
 
+/* arm64: kvm_exit(int ret, unsigned int esr_ec, ...), arch/arm64/kvm/trace_arm.h; of a trap its class. */
+static __always_inline __u32 arm64_reason(__u32 ret, __u32 class)
+{
+    ret &= ~VT_EXIT_ARM64_SERROR_BIT;
+    if (ret == VT_EXIT_ARM64_TRAP)
+        return class < VT_EXIT_ARM64_RET ? class : VT_EXIT_OTHER;
+    return ret < 4 ? VT_EXIT_ARM64_RET + ret : VT_EXIT_OTHER;
+}
+
 /* The hardware's number for why the guest left, see ledger.h. */
 static __always_inline __u32 exit_reason_of(__u64 vcpu)
 {
@@ -1263,7 +1297,7 @@ static __always_inline __u32 exit_reason_of(__u64 vcpu)
     struct vcpu_svm *svm = (void *)vcpu;
     __u64 code;
 
-    if (is_svm && bpf_core_field_exists(svm->vmcb)) {
+    if (exit_isa == VT_ISA_SVM && bpf_core_field_exists(svm->vmcb)) {
         code = BPF_CORE_READ(svm, vmcb, control.exit_code);
         if (code >= 0x400 && code - 0x400 < VT_EXIT_REASONS - VT_EXIT_SVM_400)
             return (__u32)code - 0x400 + VT_EXIT_SVM_400;
@@ -1329,7 +1363,7 @@ static __always_inline int entry_edge(void)
     return 0;
 }
 
-static __always_inline int exit_edge(void)
+static __always_inline int exit_edge(const __u64 *ctx)
 {
     struct vt_slot *s = current_slot();
 
@@ -1339,7 +1373,8 @@ static __always_inline int exit_edge(void)
     resolve_acting(s, VT_GUEST);
     if (!s->exit_due)
         mode_edge(s, bpf_ktime_get_ns(), VT_GUEST, VT_RUN, VT_KVM);
-    machine_exit(s, exit_reason_of(s->vcpu));
+    machine_exit(s, exit_isa == VT_ISA_ARM64 ? arm64_reason((__u32)ctx[0], (__u32)ctx[1])
+                                             : exit_reason_of(s->vcpu));
     machine_unlock(s);
     return 0;
 }
@@ -1354,8 +1389,7 @@ int on_kvm_entry(__u64 *ctx)
 SEC("tp_btf/kvm_exit")
 int on_kvm_exit(__u64 *ctx)
 {
-    (void)ctx;
-    return exit_edge();
+    return exit_edge(ctx);
 }
 
 /* Their twins, which user space can run where no guest exits: for the bench alone, else not loaded. */
@@ -1367,10 +1401,9 @@ int twin_kvm_entry(void *ctx)
 }
 
 SEC("raw_tp")
-int twin_kvm_exit(void *ctx)
+int twin_kvm_exit(__u64 *ctx)
 {
-    (void)ctx;
-    return exit_edge();
+    return exit_edge(ctx);
 }
 
 SEC("tp_btf/kvm_vcpu_wakeup")

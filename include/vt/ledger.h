@@ -146,13 +146,12 @@ struct vt_move {
 };
 
 /* The records of the ring buffer; slot + generation name the vCPU. */
-enum vt_ring_type { VT_RING_SLICE, VT_RING_SEGMENT, VT_RING_MOVE };
+enum vt_ring_type { VT_RING_SLICE, VT_RING_SHORT, VT_RING_SEGMENT, VT_RING_MOVE };
 
 struct vt_ring_head {
-    vt_u32 type; /* enum vt_ring_type */
-    vt_u32 slot; /* 0 for a segment */
+    vt_u16 type; /* enum vt_ring_type */
+    vt_u16 slot; /* 0 for a segment */
     vt_u32 generation;
-    vt_u32 pad_;
 };
 
 struct vt_ring_slice {
@@ -184,17 +183,26 @@ enum vt_desync {
 /*
  * VM exits by reason.  `reason` is the hardware's own number, brought into one
  * byte: VMX the basic exit reason (SDM vol. 3, appendix C), SVM the exit code
- * (APM vol. 2, appendix C), whose 0x400 and up are VT_EXIT_SVM_400 and up.
+ * (APM vol. 2, appendix C), whose 0x400 and up are VT_EXIT_SVM_400 and up;
+ * arm64 of a trap the exception class of ESR_EL2 (DDI 0487), else
+ * VT_EXIT_ARM64_RET and up by why the hypervisor returned (ARM_EXCEPTION_…,
+ * arch/arm64/include/asm/kvm_asm.h).
  * kernel_ns and user_ns are what was charged to KVM and to VMM between this
  * exit and the next entry: no sleep in HLT, no polling, no pre-emption, no
  * interrupt is in them.  log2[i] counts exits with kernel_ns in [2^i, 2^(i+1)),
  * the first and the last bucket what is beyond them.
  */
-#define VT_EXIT_REASONS  192
-#define VT_EXIT_OTHER    175 /* a number that does not fit */
-#define VT_EXIT_SVM_400  176
-#define VT_EXIT_BUCKETS  32
-#define VT_MAX_EXIT_SUMS 32768 /* over all slots */
+#define VT_EXIT_REASONS          192
+#define VT_EXIT_OTHER            175 /* a number that does not fit */
+#define VT_EXIT_SVM_400          176
+#define VT_EXIT_ARM64_RET        64
+#define VT_EXIT_ARM64_TRAP       2           /* ARM_EXCEPTION_TRAP */
+#define VT_EXIT_ARM64_SERROR_BIT 0x80000000u /* ARM_EXIT_WITH_SERROR_BIT: an SError was pending besides */
+#define VT_EXIT_BUCKETS          32
+#define VT_MAX_EXIT_SUMS         32768 /* over all slots */
+
+/* Whose numbers the reasons are. */
+enum vt_exit_isa { VT_ISA_NONE, VT_ISA_VMX, VT_ISA_SVM, VT_ISA_ARM64, VT_NR_ISAS };
 
 struct vt_exit_sum {
     vt_u32 generation; /* of the slot: sums of another life are none of its */

@@ -244,8 +244,6 @@ struct vt_host {
     char only[VT_VM_NAME_LEN]; /* the VM to be shown, by name or pid; empty: all. All are recorded. */
 };
 
-enum vt_exit_isa { VT_ISA_NONE, VT_ISA_VMX, VT_ISA_SVM, VT_NR_ISAS };
-
 /** Probe classes that can be missing or switched off (vtime record --without). */
 enum vt_probe_class {
     VT_PROBE_SWITCH,     /* sched_switch */

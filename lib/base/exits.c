@@ -182,11 +182,71 @@ static const char *const svm[VT_EXIT_REASONS] = {
     [VT_EXIT_SVM_400 + 3] = "vmgexit",
 };
 
+/*
+ * Exception classes, names of arch/arm64/include/asm/esr.h (Linux 6.18) as perf(1) has them; of what is no
+ * trap, the names of arch/arm64/kvm/trace_arm.h.
+ */
+static const char *const arm64[VT_EXIT_REASONS] = {
+    [0x00] = "UNKNOWN",
+    [0x01] = "WFx",
+    [0x03] = "CP15_32",
+    [0x04] = "CP15_64",
+    [0x05] = "CP14_MR",
+    [0x06] = "CP14_LS",
+    [0x07] = "FP_ASIMD",
+    [0x08] = "CP10_ID",
+    [0x09] = "PAC",
+    [0x0a] = "OTHER",
+    [0x0c] = "CP14_64",
+    [0x0d] = "BTI",
+    [0x0e] = "ILL",
+    [0x11] = "SVC32",
+    [0x12] = "HVC32",
+    [0x13] = "SMC32",
+    [0x15] = "SVC64",
+    [0x16] = "HVC64",
+    [0x17] = "SMC64",
+    [0x18] = "SYS64",
+    [0x19] = "SVE",
+    [0x1a] = "ERET",
+    [0x1c] = "FPAC",
+    [0x1d] = "SME",
+    [0x1f] = "IMP_DEF",
+    [0x20] = "IABT_LOW",
+    [0x21] = "IABT_CUR",
+    [0x22] = "PC_ALIGN",
+    [0x24] = "DABT_LOW",
+    [0x25] = "DABT_CUR",
+    [0x26] = "SP_ALIGN",
+    [0x27] = "MOPS",
+    [0x28] = "FP_EXC32",
+    [0x2c] = "FP_EXC64",
+    [0x2d] = "GCS",
+    [0x2f] = "SERROR",
+    [0x30] = "BREAKPT_LOW",
+    [0x31] = "BREAKPT_CUR",
+    [0x32] = "SOFTSTP_LOW",
+    [0x33] = "SOFTSTP_CUR",
+    [0x34] = "WATCHPT_LOW",
+    [0x35] = "WATCHPT_CUR",
+    [0x38] = "BKPT32",
+    [0x3a] = "VECTOR32",
+    [0x3c] = "BRK64",
+    [VT_EXIT_ARM64_RET + 0] = "IRQ",
+    [VT_EXIT_ARM64_RET + 1] = "EL1_SERROR",
+    [VT_EXIT_ARM64_RET + 3] = "IL",
+    [VT_EXIT_OTHER] = "other",
+};
+
+static const char *const *const tables[VT_NR_ISAS] = {
+    [VT_ISA_VMX] = vmx,
+    [VT_ISA_SVM] = svm,
+    [VT_ISA_ARM64] = arm64,
+};
+
 const char *vt_exit_name(uint32_t isa, uint32_t reason)
 {
     if (reason == VT_EXIT_UNSUMMED)
         return "unsummed";
-    if (reason >= VT_EXIT_REASONS)
-        return NULL;
-    return isa == VT_ISA_VMX ? vmx[reason] : isa == VT_ISA_SVM ? svm[reason] : NULL;
+    return reason < VT_EXIT_REASONS && isa < VT_NR_ISAS && tables[isa] ? tables[isa][reason] : NULL;
 }

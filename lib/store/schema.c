@@ -104,11 +104,21 @@ static int insert_code(struct vt_store *store, sqlite3_stmt *stmt, const char *k
 
 static int insert_exit_codes(struct vt_store *store, sqlite3_stmt *stmt, int reason, struct vt_err *err)
 {
-    const char *vmx = vt_exit_name(VT_ISA_VMX, (uint32_t)reason);
-    const char *svm = vt_exit_name(VT_ISA_SVM, (uint32_t)reason);
-    int r = vmx ? insert_code(store, stmt, "exit-vmx", reason, vmx, "the guest left, VMX", err) : 0;
-    if (r == 0 && svm)
-        r = insert_code(store, stmt, "exit-svm", reason, svm, "the guest left, SVM", err);
+    static const struct {
+        enum vt_exit_isa isa;
+        const char *kind, *meaning;
+    } kinds[] = {
+        { VT_ISA_VMX, "exit-vmx", "the guest left, VMX" },
+        { VT_ISA_SVM, "exit-svm", "the guest left, SVM" },
+        { VT_ISA_ARM64, "exit-arm64", "the guest left, arm64" },
+    };
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds) && r == 0; i++) {
+        const char *name = vt_exit_name(kinds[i].isa, (uint32_t)reason);
+        if (name)
+            r = insert_code(store, stmt, kinds[i].kind, reason, name, kinds[i].meaning, err);
+    }
     return r;
 }
 

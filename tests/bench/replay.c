@@ -134,7 +134,7 @@ static void make_slices(struct vt_probes *p, size_t n)
         struct vt_ring_slice *r = &p->ring[p->waiting++];
 
         p->clock[cpu] = run_once(p, s, p->clock[cpu] + 1200); /* the switch itself */
-        r->head = (struct vt_ring_head){ VT_RING_SLICE, slot, s->generation, 0 };
+        r->head = (struct vt_ring_head){ VT_RING_SLICE, (uint16_t)slot, s->generation };
         r->slice = s->open;
         switch_out(p, s, p->clock[cpu]);
     }

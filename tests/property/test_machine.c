@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "collector/bpf/machine.h"
+#include "vt/slice_pack.h"
 
 enum event_class {
     EV_SWITCH_IN,
@@ -44,9 +45,9 @@ struct life {
     uint64_t random;
     uint64_t now;
     bool split;
-    unsigned withheld; /* bit per event_class */
-    unsigned entries, interrupts;
-    bool busy_interrupts; /* more within a poll than the slot remembers */
+    unsigned withheld;                   /* bit per event_class */
+    unsigned entries, interrupts, whole; /* of the slices those that came whole */
+    bool busy_interrupts;                /* more within a poll than the slot remembers */
     /* truth */
     enum vt_sched sched;
     enum vt_state mode, state;
@@ -164,12 +165,28 @@ static void set_mode(struct life *l, enum vt_state mode)
     l->mode = l->state = mode;
 }
 
+/* As the BPF programs send it, and the collector has it. */
+static struct vt_slice through_the_ring(struct life *l, const struct vt_slice *s)
+{
+    struct vt_ring_short r;
+
+    if (!vt_slice_is_short(s)) {
+        l->whole++;
+        return *s;
+    }
+    memset(&r, 0xff, sizeof(r)); /* what the ring had before */
+    vt_slice_pack(&r, s);
+    const struct vt_slice back = vt_slice_unpack(&r);
+    assert_memory_equal(&back, s, sizeof(back));
+    return back;
+}
+
 static void out(struct life *l, enum vt_state off)
 {
     if (told(l, EV_SWITCH_OUT)) {
         uint64_t t = machine_close_slice(&l->slot, l->now, &l->info);
         assert_true(l->nr_slices < MAX_SLICES);
-        l->slices[l->nr_slices++] = l->slot.open;
+        l->slices[l->nr_slices++] = through_the_ring(l, &l->slot.open);
         machine_open_slice(&l->slot, t, off);
     }
     l->irq_depth = 0;
@@ -631,6 +648,56 @@ static void a_seeded_thread_takes_its_state_from_its_first_event(void **state)
     assert_int_equal(s.ns[VT_PREEMPTED], 700);
 }
 
+/* At each limit: the last that fits, and the first that does not. */
+static void a_slice_comes_short_or_whole_and_never_cut(void **state)
+{
+    const uint64_t most = UINT32_MAX;
+    const struct vt_slice fits = { .seq = most,
+                                   .t_out = 1,
+                                   .t_wake = 1 + most,
+                                   .t_in = 1 + 2 * most,
+                                   .t_end = 1 + 3 * most,
+                                   .on_cpu = { [VT_ON_GUEST] = most,
+                                               [VT_ON_KVM] = most,
+                                               [VT_ON_VMM] = most,
+                                               [VT_ON_RUN] = most,
+                                               [VT_ON_IRQ] = most },
+                                   .exits = UINT16_MAX,
+                                   .user_exits = UINT16_MAX,
+                                   .cpu = UINT16_MAX,
+                                   .off_state = 1,
+                                   .wait_state = 2,
+                                   .tail_state = 3,
+                                   .flags = 4,
+                                   .migrations = 5,
+                                   .off_cause = 6 };
+    struct vt_slice s = fits;
+    struct life l = { 0 };
+
+    (void)state;
+    through_the_ring(&l, &fits);
+    assert_int_equal(l.whole, 0);
+#define DOES_NOT_FIT(change)                                                                                 \
+    do {                                                                                                     \
+        s = fits;                                                                                            \
+        change;                                                                                              \
+        assert_false(vt_slice_is_short(&s));                                                                 \
+    } while (0)
+    DOES_NOT_FIT(s.seq++);
+    DOES_NOT_FIT(s.t_wake++);
+    DOES_NOT_FIT(s.t_in++);
+    DOES_NOT_FIT(s.t_end++);
+    DOES_NOT_FIT(s.t_wake = s.t_out - 1);
+    for (unsigned i = 0; i < VT_NR_ON_CPU; i++)
+        DOES_NOT_FIT(s.on_cpu[i] += i == VT_ON_POLL || i == VT_ON_LOST ? 1 : most);
+    DOES_NOT_FIT(s.exits++);
+    DOES_NOT_FIT(s.user_exits++);
+    DOES_NOT_FIT(s.throttled_ns = 1);
+    DOES_NOT_FIT(s.tail_poll_ns = 1);
+    DOES_NOT_FIT(s.tail_back_ns = 1);
+#undef DOES_NOT_FIT
+}
+
 static int give_life(void **state)
 {
     *state = calloc(1, sizeof(struct world));
@@ -652,6 +719,7 @@ int main(void)
         cmocka_unit_test(a_withheld_class_never_passes_in_silence),
         cmocka_unit_test(a_missed_switch_or_wakeup_is_repaired_and_marked),
         cmocka_unit_test(a_clock_that_goes_backwards_is_counted_not_wrapped),
+        cmocka_unit_test(a_slice_comes_short_or_whole_and_never_cut),
         cmocka_unit_test(a_seeded_thread_takes_its_state_from_its_first_event),
     };
     return cmocka_run_group_tests(tests, give_life, take_life);
