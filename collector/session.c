@@ -265,10 +265,11 @@ static void go_first(const struct vt_record_options *o)
     if (o->not_first || policy == SCHED_RR || policy == SCHED_FIFO)
         return;
     if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &lowest) && !o->quiet)
-        fprintf(stderr,
-                "vtime: no real-time priority (%s): records may be lost while all CPUs are busy; CAP_SYS_NICE "
-                "helps, or --no-realtime leaves it\n",
-                strerror(errno));
+        fprintf(
+            stderr,
+            "vtime: no real-time priority (%s): records may be lost while all CPUs are busy; CAP_SYS_NICE "
+            "helps, or --no-realtime leaves it\n",
+            strerror(errno));
 }
 
 int vt_session_run(struct vt_session *s, const struct vt_record_options *o, struct vt_err *err)
@@ -278,8 +279,7 @@ int vt_session_run(struct vt_session *s, const struct vt_record_options *o, stru
     *s = (struct vt_session){ .options = o, .epoll_fd = -1, .signal_fd = -1, .timer_fd = -1 };
     s->child.argv = o->command;
     sigprocmask(SIG_BLOCK, NULL, &s->old_mask);
-    if ((e = prepare_ready_fd(o, err)) || (e = vt_child_find(o->command, err)) ||
-        (e = open_session(s, err)))
+    if ((e = prepare_ready_fd(o, err)) || (e = vt_child_find(o->command, err)) || (e = open_session(s, err)))
         return e;
     go_first(o);
     if ((s->service && (e = vt_service_begun(s->service, s, err))) ||

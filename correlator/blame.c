@@ -86,7 +86,7 @@ static uint32_t helped_by(const struct vt_correlator *c, const struct vt_occupan
 {
     static const char vhost[] = "vhost-";
     unsigned long tgid = id->tgid;
-    if (id->kind == VT_OCCUPANT_IDLE)
+    if (id->kind == VT_OCCUPANT_IDLE || id->kind == VT_OCCUPANT_FORCED_IDLE)
         return NOBODY;
     if (id->kind == VT_OCCUPANT_KTHREAD) {
         if (strncmp(id->comm, vhost, sizeof(vhost) - 1) != 0)
@@ -106,6 +106,7 @@ static void add_kinds(struct books *b)
     static const char *const names[VT_NR_CULPRIT_KINDS] = {
         [VT_CULPRIT_QUOTA] = "quota",
         [VT_CULPRIT_IDLE_CPU] = "idle CPU",
+        [VT_CULPRIT_FORCED_IDLE] = "forced idle",
         [VT_CULPRIT_IRQ] = "interrupts",
         [VT_CULPRIT_HOST] = "host",
     };
@@ -170,6 +171,8 @@ static void know_occupant(struct books *b, uint32_t who)
     *d = (struct debtor){ VT_CULPRIT_PROCESS, helped_by(b->c, id), who, id->comm };
     if (id->kind == VT_OCCUPANT_IDLE)
         d->same_as = VT_CULPRIT_IDLE_CPU;
+    else if (id->kind == VT_OCCUPANT_FORCED_IDLE)
+        d->same_as = VT_CULPRIT_FORCED_IDLE;
     else if (d->helps != NOBODY)
         d->same_as = b->debtors[of_helpers(b, d->helps)].same_as;
     else
@@ -397,6 +400,7 @@ static uint64_t *figure_of(struct books *b, struct vt_cpu_figures *f, const stru
     case VT_CULPRIT_VM:
         return &f->vcpu_ns;
     case VT_CULPRIT_IDLE_CPU:
+    case VT_CULPRIT_FORCED_IDLE:
         return &f->idle_ns;
     case VT_CULPRIT_VM_HELPER:
         return &f->helper_ns;

@@ -159,6 +159,7 @@ const char *report_culprit_kind(enum vt_culprit_kind kind)
         [VT_CULPRIT_OWN] = "own",
         [VT_CULPRIT_QUOTA] = "quota",
         [VT_CULPRIT_IDLE_CPU] = "idle",
+        [VT_CULPRIT_FORCED_IDLE] = "forced-idle",
         [VT_CULPRIT_VM_HELPER] = "vm-helper",
         [VT_CULPRIT_OWN_HELPER] = "own-helper",
         [VT_CULPRIT_PROCESS] = "process",

@@ -63,7 +63,11 @@ struct pid {
     struct upid numbers[1];
 };
 
+struct rq {                  /* kernel/sched/sched.h */
+    unsigned int nr_running; /* without those that a quota holds */
+};
 struct cfs_rq {
+    struct rq *rq; /* with CONFIG_FAIR_GROUP_SCHED */
     int throttle_count;
 };
 struct cfs_rq___self { /* 6.6+ */

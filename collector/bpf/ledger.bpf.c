@@ -261,18 +261,31 @@ static __always_inline void wait_ends(struct vt_slot *s)
         __sync_fetch_and_add(&r->waiters, -1);
 }
 
-static __always_inline void emit_segment(__u32 cpu, __u64 from, __u64 to, struct task_struct *task)
+/*
+ * Idle is chosen though tasks are runnable there only to keep a sibling's cookie apart (core
+ * scheduling): quota and real-time throttling take theirs out of nr_running.
+ */
+static __always_inline bool is_forced_idle(const struct vt_running *r, const struct task_struct *next)
+{
+    struct cfs_rq *root = next->se.cfs_rq; /* the idle task is in the root group */
+
+    if (next->pid != 0 || r->waiters <= 0 || !bpf_core_field_exists(root->rq))
+        return false;
+    return root->rq->nr_running > 0;
+}
+
+static __always_inline void emit_segment(const struct vt_running *on, __u64 to, struct task_struct *task)
 {
     struct vt_ring_segment *r = reserve(sizeof(*r), VT_RING_SEGMENT, 0, 0);
 
     if (!r)
         return;
-    r->segment.from = from;
+    r->segment.from = on->since;
     r->segment.to = to;
     r->segment.tid = (__u32)task->pid;
     r->segment.tgid = (__u32)task->tgid;
-    r->segment.cpu = (__u16)cpu;
-    r->segment.kind = task->pid == 0             ? VT_OCCUPANT_IDLE
+    r->segment.cpu = (__u16)bpf_get_smp_processor_id();
+    r->segment.kind = task->pid == 0 ? on->forced_idle ? VT_OCCUPANT_FORCED_IDLE : VT_OCCUPANT_IDLE
                       : task->flags & PF_KTHREAD ? VT_OCCUPANT_KTHREAD
                                                  : VT_OCCUPANT_TASK;
     r->segment.pad_ = 0;
@@ -285,14 +298,15 @@ static __always_inline void emit_segment(__u32 cpu, __u64 from, __u64 to, struct
  * cleared before the waiters are looked at, and one who comes adds himself
  * before he looks at `since`: none comes unseen.
  */
-static __always_inline void occupants_at_switch(struct vt_running *r, struct task_struct *prev, bool told,
-                                                __u64 now)
+static __always_inline void occupants_at_switch(struct vt_running *r, struct task_struct *prev,
+                                                struct task_struct *next, bool told, __u64 now)
 {
     if (!told && r->since && r->since < now)
-        emit_segment(bpf_get_smp_processor_id(), r->since, now, prev);
+        emit_segment(r, now, prev);
     r->since = 0;
     if (__sync_fetch_and_add(&r->waiters, 0) > 0)
         r->since = now;
+    r->forced_idle = is_forced_idle(r, next);
 }
 
 /*
@@ -309,7 +323,7 @@ int tell_occupant(void *ctx)
     (void)ctx;
     if (!r || r->tid || r->waiters <= 0 || !r->since || r->since >= now)
         return 0;
-    emit_segment(bpf_get_smp_processor_id(), r->since, now, bpf_get_current_task_btf());
+    emit_segment(r, now, bpf_get_current_task_btf());
     r->since = now;
     return 0;
 }
@@ -1042,7 +1056,7 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
         switch_out(was, b, prev, preempt, prev_state, now);
     if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
         told = true;
-    occupants_at_switch(r, prev, told, now);
+    occupants_at_switch(r, prev, next, told, now);
     note_running(r, is && is->kind != VT_SLOT_HELPER ? is : 0);
     return 0;
 }

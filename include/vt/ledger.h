@@ -131,12 +131,18 @@ struct vt_running {
     vt_u32 slot, generation, tid; /* the vCPU thread that runs there, tid 0: none; by the last switch */
     vt_u32 irq_depth;             /* interrupts under way in it */
     vt_s32 waiters;               /* vCPUs on this CPU's run queue that wait; any CPU writes it */
-    vt_u32 pad_;
-    vt_u64 since; /* who has the CPU while one waits is told from here on; 0: nobody waits */
+    vt_u32 forced_idle;           /* the idle task has it, by choice */
+    vt_u64 since;                 /* who has the CPU while one waits is told from here on; 0: nobody waits */
 } __attribute__((aligned(64)));
 #define VT_MAX_RUNNING 4096 /* CPUs */
 
-enum vt_occupant { VT_OCCUPANT_IDLE, VT_OCCUPANT_TASK, VT_OCCUPANT_KTHREAD, VT_NR_OCCUPANTS };
+enum vt_occupant {
+    VT_OCCUPANT_IDLE,
+    VT_OCCUPANT_TASK,
+    VT_OCCUPANT_KTHREAD,
+    VT_OCCUPANT_FORCED_IDLE, /* idle was chosen though tasks could run there: core scheduling */
+    VT_NR_OCCUPANTS
+};
 
 /* A vCPU that waited was moved from the run queue of one CPU to that of another. */
 struct vt_move {

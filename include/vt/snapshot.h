@@ -252,16 +252,17 @@ struct vt_guest {
 };
 
 enum vt_culprit_kind {
-    VT_CULPRIT_VM,         /* another VM's vCPU */
-    VT_CULPRIT_OWN,        /* another vCPU of the same VM */
-    VT_CULPRIT_QUOTA,      /* a CPU quota held it */
-    VT_CULPRIT_IDLE_CPU,   /* nobody: the CPU was idle, and not yet given to it */
-    VT_CULPRIT_VM_HELPER,  /* a thread of another VM that is no vCPU */
-    VT_CULPRIT_OWN_HELPER, /* a thread of its own VM that is no vCPU */
-    VT_CULPRIT_PROCESS,    /* a process of this host */
-    VT_CULPRIT_KTHREAD,    /* a kernel thread */
-    VT_CULPRIT_IRQ,        /* interrupts, inside its time on CPU */
-    VT_CULPRIT_HOST,       /* not seen who: nothing recorded tells */
+    VT_CULPRIT_VM,          /* another VM's vCPU */
+    VT_CULPRIT_OWN,         /* another vCPU of the same VM */
+    VT_CULPRIT_QUOTA,       /* a CPU quota held it */
+    VT_CULPRIT_IDLE_CPU,    /* nobody: the CPU was idle, and not yet given to it */
+    VT_CULPRIT_FORCED_IDLE, /* nobody: core scheduling kept it apart from who had the sibling */
+    VT_CULPRIT_VM_HELPER,   /* a thread of another VM that is no vCPU */
+    VT_CULPRIT_OWN_HELPER,  /* a thread of its own VM that is no vCPU */
+    VT_CULPRIT_PROCESS,     /* a process of this host */
+    VT_CULPRIT_KTHREAD,     /* a kernel thread */
+    VT_CULPRIT_IRQ,         /* interrupts, inside its time on CPU */
+    VT_CULPRIT_HOST,        /* not seen who: nothing recorded tells */
     VT_NR_CULPRIT_KINDS
 };
 

@@ -27,6 +27,8 @@ static const struct {
     { "occupant", VT_OCCUPANT_IDLE, "IDLE", "nobody: the CPU was idle" },
     { "occupant", VT_OCCUPANT_TASK, "TASK", "a thread of a process" },
     { "occupant", VT_OCCUPANT_KTHREAD, "KTHREAD", "a kernel thread" },
+    { "occupant", VT_OCCUPANT_FORCED_IDLE, "FORCED_IDLE",
+      "nobody: idle was chosen though tasks could run there (core scheduling)" },
     { "loss", VT_LOST_RING_FULL, "RING_FULL", "slices or occupancies dropped: the ring buffer was full" },
     { "loss", VT_LOST_NO_SLOT, "NO_SLOT", "more vCPUs than the ledger has slots" },
     { "loss", VT_LOST_NO_STORAGE, "NO_STORAGE", "task storage could not be had" },

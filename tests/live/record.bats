@@ -115,6 +115,18 @@ setup() {
   [ ! -e "/proc/$command" ] || grep -q '^State:.Z' "/proc/$command/status"
 }
 
+@test "the recorder goes before ordinary tasks, its COMMAND does not, and --no-realtime leaves it" {
+  policies() {
+    # shellcheck disable=SC2016  # for the inner shell
+    "$VTIME" record -q -o "$1.vt" "${@:2}" -- sh -c 'chrt -p $PPID; chrt -p $$' | awk -F': ' '/policy/ { print $2 }' | paste -sd' '
+  }
+  [ "$(policies "$run_vt.first")" = 'SCHED_RR|SCHED_RESET_ON_FORK SCHED_OTHER' ]
+  [ "$(policies "$run_vt.like-others" --no-realtime)" = 'SCHED_OTHER SCHED_OTHER' ]
+  run env -u LC_ALL setpriv --bounding-set -sys_nice --inh-caps -sys_nice "$VTIME" record -o "$run_vt" --for 0.1
+  [ "$status" -eq 0 ]
+  [[ $output == *'no real-time priority'* ]]
+}
+
 @test "an existing recording is not overwritten by accident" {
   "$VTIME" record -q -o "$run_vt" --for 0.2
   run "$VTIME" record -q -o "$run_vt" --for 0.2

@@ -41,6 +41,7 @@ static const struct vt_occupancy others[] = {
     { .kind = VT_OCCUPANT_TASK, .tid = 11, .tgid = 10, .comm = "iothread" },
     { .kind = VT_OCCUPANT_KTHREAD, .tid = 21, .tgid = 21, .comm = "vhost-20" },
     { .kind = VT_OCCUPANT_IDLE, .comm = "swapper/0" },
+    { .kind = VT_OCCUPANT_FORCED_IDLE, .comm = "swapper/1" },
 };
 enum { OTHERS = sizeof(others) / sizeof(*others), HELPS_A = RIVALS + 3, HELPS_B = RIVALS + 4, UNKNOWN = -1 };
 
@@ -101,6 +102,8 @@ static enum vt_culprit_kind culprit_of(unsigned int victim, int owner, bool woke
     switch (others[owner - RIVALS].kind) {
     case VT_OCCUPANT_IDLE:
         return VT_CULPRIT_IDLE_CPU;
+    case VT_OCCUPANT_FORCED_IDLE:
+        return VT_CULPRIT_FORCED_IDLE;
     case VT_OCCUPANT_KTHREAD:
         return VT_CULPRIT_KTHREAD;
     }
@@ -190,8 +193,10 @@ static void put_others(struct rng *r, const struct bill *b, struct vt_correlator
 static void check_bill(const struct bill *b, const struct vt_snapshot *s, unsigned int round)
 {
     static const char *const names[2][VT_NR_CULPRIT_KINDS] = {
-        { "b", "a", "quota", "idle CPU", "b", "a", "hog", "kworker/0:1", "interrupts", "host" },
-        { "a", "b", "quota", "idle CPU", "a", "b", "hog", "kworker/0:1", "interrupts", "host" },
+        { "b", "a", "quota", "idle CPU", "forced idle", "b", "a", "hog", "kworker/0:1", "interrupts",
+          "host" },
+        { "a", "b", "quota", "idle CPU", "forced idle", "a", "b", "hog", "kworker/0:1", "interrupts",
+          "host" },
     };
     uint64_t paid[2][VT_NR_CULPRIT_KINDS] = { 0 };
     for (size_t i = 0; i < s->nr_blame; i++) {

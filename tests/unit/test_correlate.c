@@ -222,7 +222,7 @@ static int add_observer(struct vt_correlator *c, struct line *l)
 
 static int add_occupancy(struct vt_correlator *c, struct line *l)
 {
-    static const char *const kinds[VT_NR_OCCUPANTS] = { "idle", "task", "kthread" };
+    static const char *const kinds[VT_NR_OCCUPANTS] = { "idle", "task", "kthread", "forced" };
     struct vt_occupancy o = { .from = { number(l, "from") }, .to = { number(l, "to") } };
     const char *kind = text(l, "kind"), *comm = text(l, "comm");
     while (kind && o.kind < VT_NR_OCCUPANTS && strcmp(kinds[o.kind], kind) != 0)
