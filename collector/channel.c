@@ -320,8 +320,11 @@ static void on_pong(struct vt_channel *c, const struct vtg_pong *pong)
         vt_channel_happens(c, VT_CHANNEL_ABSURD, 1, NULL);
     if (answer == VT_ANSWER_GOOD || answer == VT_ANSWER_BACKWARDS)
         note_answer(c, pong->session, &asked);
-    if (answer == VT_ANSWER_GOOD)
-        put_exchange(c, &row);
+    if (answer != VT_ANSWER_GOOD)
+        return;
+    put_exchange(c, &row);
+    /* who sleeps on the way is awake now: asked once more at once it answers sooner */
+    c->again = asked.have_seq && !c->followed;
 }
 
 /* What a guest has no business to say. */
@@ -460,7 +463,7 @@ static bool may_read(struct vt_channel *c)
     return false;
 }
 
-void vt_channel_read(struct vt_channel *c)
+static void read_all(struct vt_channel *c)
 {
     char buf[BYTES_PER_READ];
 
@@ -541,11 +544,27 @@ void vt_channel_time(struct vt_channel *c, host_ns now)
     if (vt_channel_wants(c, (host_ns){ now.v + MS }) > 0)
         return;
     c->asked = now;
+    c->followed = false;
     if (!c->silent && now.v - c->answered.v > SILENT_AFTER)
         c->silent = true;
     if (c->out_at < c->out_len && !write_rest(c))
         return;
     ask(c);
+}
+
+static void ask_again(struct vt_channel *c)
+{
+    if (c->again && c->fd >= 0 && c->out_at == c->out_len) {
+        c->followed = true;
+        ask(c);
+    }
+    c->again = false;
+}
+
+void vt_channel_read(struct vt_channel *c)
+{
+    read_all(c);
+    ask_again(c);
 }
 
 /* ---- ticks ---- */

@@ -65,6 +65,7 @@ struct vt_channel {
     host_ns opened, asked, answered;
     uint8_t out[sizeof(struct vtg_frame) + sizeof(struct vtg_ping)];
     size_t out_at, out_len; /* of a question that went out in part */
+    bool again, followed;   /* an answer is to be followed by a question at once; one was */
     host_ns stuck_since;    /* the frame that is due does not come; 0: it does */
     uint32_t stuck_seq;
     struct vt_channel_happened happened[VT_NR_CHANNEL_EVENTS];

@@ -20,5 +20,5 @@ $(BENCH)/empty.bpf.o: tests/bench/empty.bpf.c | $(BUILD)/.deps
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -c -o $@ $<
 
 .PHONY: bench
-bench: all $(BENCH_BIN) $(BENCH)/empty.bpf.o $(BUILD)/tests/live/agentpeer
+bench: all $(BENCH_BIN) $(BENCH)/empty.bpf.o $(BUILD)/tests/live/agentpeer $(BUILD)/guests/bin/chatter
 	BUILD=$(BUILD) tests/bench/bench.sh

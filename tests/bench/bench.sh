@@ -20,7 +20,10 @@ usage: bench.sh [--json] [--rounds N]
   store            bytes per slice of a recording of four spin guests on one CPU
   guest            its way to CPL 3, and the monitor's memory beyond guest RAM
   agent            vtime-agent's CPU time at 10 and 1000 views a second, of one CPU, and its
-                   memory, while it talks to a host that asks five times a second
+                   memory, while it talks to a host that asks as the recorder does
+  tasks            what vtime-agent --tasks adds to programs that do little but switch between
+                   tasks: CPU time of a pipe and of crowds of senders and receivers, and of the
+                   agent, with --tasks and without in turn; this machine is the guest
   collector        its own CPU while it records
   scale            2000 vCPUs on 256 CPUs, synthetic, 1 000 000 slices a second:
                    the recorder and the correlator on it, CPU time and memory
@@ -44,7 +47,7 @@ while [ $# -gt 0 ]; do
 done
 [ "$(id -u)" -eq 0 ] || { complain 'needs root, as recording does'; exit 1; }
 for need in "$vtime" "$build/bench/empty" "$build/bench/pingpong" "$build/bench/slicesize" "$build/bench/replay" \
-  "$build/bench/exitcost" "$build/bin/vtime-agent" "$build/tests/live/agentpeer"; do
+  "$build/bench/exitcost" "$build/bin/vtime-agent" "$build/tests/live/agentpeer" "$build/guests/bin/chatter"; do
   [ -x "$need" ] || { complain "no $need: run make bench"; exit 1; }
 done
 
@@ -343,6 +346,61 @@ replay_samples() {
   while read -r key value; do sample "replay-$key" "$value"; done
 }
 
+# ---- what --tasks costs, this machine taken for the guest ----
+
+# tasks_agent OPTION…: on the CPU of what it watches, as in a guest with one
+tasks_agent() {
+  taskset -c "$cpu" "$build/bin/vtime-agent" run --to "unix:$tmp/tasks" --socket "@vtime-bench-$$" "$@" 2>"$tmp/tasks.err" &
+  agent=$!
+  sleep 1
+}
+
+# chatter_sample NAME WORDS PER: ns of CPU each of the PER things that it does takes, of the agent too
+# shellcheck disable=SC2016  # for the inner shell
+chatter='TIMEFORMAT="%3U %3S"; time taskset -c "$0" "$@"'
+chatter_sample() {
+  local before seconds
+  before=$(cut -d' ' -f1 "/proc/$agent/schedstat")
+  # shellcheck disable=SC2086  # a list of words
+  seconds=$(bash -c "$chatter" "$cpu" "$build/guests/bin/chatter" $2 2>&1 | awk 'NF == 2 { print $1 + $2 }')
+  sleep 0.3 # for what it has still to fetch
+  awk -v s="$seconds" -v b="$before" -v n="$3" 'BEGIN { getline; printf "%.1f %.1f\n", (s * 1e9 + $1 - b) / n, ($1 - b) / n }' \
+    "/proc/$agent/schedstat" >"$tmp/chatter"
+  sample "$1" "$(cut -d' ' -f1 "$tmp/chatter")"
+  sample "$1-agent" "$(cut -d' ' -f2 "$tmp/chatter")"
+}
+
+# tasks_round KIND: with --tasks (on) or without
+tasks_round() {
+  if [ "$1" = on ]; then tasks_agent --tasks; else tasks_agent; fi
+  chatter_sample "tasks-pipe-$1" 'pipe 100000' 200000
+  chatter_sample "tasks-crowd-$1" 'crowd 2000' 200000 # messages
+  [ "$1" = off ] || sample tasks-kib "$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$agent/status")"
+  kill "$agent"
+  wait "$agent"
+}
+
+measure_tasks() {
+  local peer fd agent
+  mkfifo "$tmp/task-words"
+  "$build/tests/live/agentpeer" "unix:$tmp/tasks" 200 <"$tmp/task-words" >"$tmp/tasks.out" &
+  peer=$!
+  exec {fd}>"$tmp/task-words"
+  for ((round = 1; round <= 9; round++)); do
+    note "vtime-agent --tasks, round $round of 9"
+    # in turns, so that what drifts meanwhile hits both
+    if [ $((round % 2)) -eq 0 ]; then tasks_round on && tasks_round off; else tasks_round off && tasks_round on; fi
+  done
+  exec {fd}>&-
+  wait "$peer"
+  # by BPF, and each stretch of them: else something else was measured
+  grep -q '^system .* tasks 1 ' "$tmp/tasks.out" ||
+    complain "tasks were not told by BPF: $(tail -n 1 "$tmp/tasks.err")"
+  round=0
+  sample tasks-untold "$(awk '$1 == "sum" { for (i = 2; i < NF; i += 2) v[$i] = $(i + 1) } END {
+    if (v["stretches"]) print 100 * v["untold"] / (v["stretches"] + v["untold"]) }' "$tmp/tasks.out")"
+}
+
 measure_scale() {
   for ((round = 1; round <= 5; round++)); do
     note "2000 vCPUs on 256 CPUs, round $round of 5"
@@ -416,6 +474,13 @@ memory-mib|guest: monitor beyond guest RAM|MiB|<= 3
 agent-10-percent|agent: CPU at 10 views a second|%|<= 0.1
 agent-1000-percent|agent: CPU at 1000 views a second|%|<= 3
 agent-kib|agent: memory|KiB|<= 1536
+tasks-pipe-off|--tasks: pipe without it|ns/switch|-
+tasks-pipe-on|--tasks: pipe with it|ns/switch|-
+tasks-pipe-on-agent|--tasks: of that the agent|ns/switch|-
+tasks-pipe-on/tasks-pipe-off|--tasks: pipe, with / without|×|-
+tasks-crowd-on/tasks-crowd-off|--tasks: crowds, with / without|×|-
+tasks-untold|--tasks: stretches not told|%|-
+tasks-kib|--tasks: memory of the agent|KiB|<= 1536
 END
 }
 
@@ -470,6 +535,7 @@ measure_storm
 measure_scale
 measure_guest
 measure_agent
+measure_tasks
 note ''
 if [ -n "$json" ]; then
   tell | jq -s --arg kernel "$(uname -r)" --argjson rounds "$rounds" '{schema: 1, $kernel, $rounds, rows: .}'

@@ -284,6 +284,47 @@ int vt_probes_time(const struct vt_probes *p)
     return -1;
 }
 
+const struct vt_kvm_stat_list *vt_probes_kvm_stats(const struct vt_probes *p)
+{
+    static const struct vt_kvm_stat_list none;
+    (void)p;
+    return &none;
+}
+
+struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const struct vt_slot *s)
+{
+    (void)p;
+    (void)slot;
+    (void)s;
+    return (struct vt_kvm_look){ 0 };
+}
+
+int vt_probes_want(struct vt_probes *p, const uint32_t *tids, const struct vt_wanted *wanted, size_t n,
+                   struct vt_err *err)
+{
+    (void)p;
+    (void)tids;
+    (void)wanted;
+    (void)n;
+    (void)err;
+    return 0;
+}
+
+int vt_probes_cgroup(const struct vt_probes *p, uint64_t id, struct vt_err *err)
+{
+    (void)p;
+    (void)id;
+    (void)err;
+    return 0;
+}
+
+bool vt_probes_next_exec(const struct vt_probes *p, uint32_t *ret_tgid)
+{
+    (void)p;
+    (void)ret_tgid;
+    return false;
+}
+
 /* ---- recording ---- */
 
 /* Time that the code under test took, the generator's left out. */

@@ -30,7 +30,7 @@ fail() { echo "guest: $1" >&2; exit 125; }
 . "$here/../kernel.sh"
 
 # The programs of the image that are built here.
-programs=("$repo/build/bin/vtime-agent" "$repo/build/guests/bin/loop")
+programs=("$repo/build/bin/vtime-agent" "$repo/build/guests/bin"/{loop,chatter,tscpage})
 
 # is_fresh: the initramfs is newer than all it is made of
 is_fresh() {

@@ -43,10 +43,11 @@ guests_needed() {
 #   --cpu LIST              CPU for vCPU 0, for vCPU 1…; one alone: for all of them
 #   --disk MIB              a disk of zeros, /dev/vda (uml: /dev/ubda)
 #   --append WORDS          more for the kernel's command line
+#   --shared                its memory is a file, `memory` in its directory
 #   --no-wait               return before it has booted: await_guest does the rest
 # Uml knows --agent, --cpu, --memory, --disk, --append and --no-wait; its agent's channel is a tty.
 guest_options() {
-  smp=1 memory=160 transport=virtio options='' cpus='' disk='' append='' await=1
+  smp=1 memory=160 transport=virtio options='' cpus='' disk='' append='' await=1 shared=''
   while [ $# -gt 0 ]; do
     case $1 in
     --smp) smp=$2 ;;
@@ -56,6 +57,7 @@ guest_options() {
     --cpu) cpus=$2 ;;
     --disk) disk=$2 ;;
     --append) append=$2 ;;
+    --shared) shared=1 && shift && continue ;;
     --no-wait) await='' && shift && continue ;;
     *) echo "guests: unknown option $1" >&2 && return 2 ;;
     esac
@@ -84,7 +86,7 @@ launch() {
 # start_qemu_guest NAME ACCELERATOR CPU-MODEL KERNEL-WORDS OPTION…
 start_qemu_guest() {
   local name=$1 accelerator=$2 model=$3 words=$4
-  local smp memory transport options cpus disk append await place lists='' more=()
+  local smp memory transport options cpus disk append await shared place lists='' more=()
   shift 4
   guest_options "$@" || return
   make_place "$name"
@@ -115,6 +117,10 @@ start_qemu_guest() {
   if [ -n "$disk" ]; then
     more+=(-drive "file=$place/disk,format=raw,if=virtio,cache=none")
     lists+=,blk
+  fi
+  if [ -n "$shared" ]; then
+    more+=(-object "memory-backend-file,id=memory,size=${memory}M,mem-path=$place/memory,share=on")
+    more+=(-machine memory-backend=memory)
   fi
   # QEMU opens the two files of a pipe for reading and writing: it waits for nobody
   ln -sf control.out "$place/control.pipe.out"
@@ -166,7 +172,7 @@ start_kvm_guest() {
 # start_uml_guest NAME OPTION…: the same initramfs on Debian's User Mode Linux, all of it
 # on the CPUs of --cpu
 start_uml_guest() {
-  local name=$1 smp memory transport options cpus disk append await place more=()
+  local name=$1 smp memory transport options cpus disk append await shared place more=()
   shift
   guest_options "$@" || return
   make_place "$name"

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # First process of a guest (busybox sh in the initramfs): loads modules, starts
 # vtime-agent, and then runs shell lines that come over the control channel.
-# guest.sh puts beside it: modules/NAME.list, modules/, vtime-agent, loop.
+# guest.sh puts beside it: modules/NAME.list, modules/, vtime-agent, loop, chatter, tscpage.
 #
 # Kernel command line:
 #   vt.name=NAME          the host name

@@ -43,7 +43,8 @@ struct peer {
     int listener, channel, master;
     bool cut, deaf, mute;
     unsigned damage;
-    uint64_t ping_ns, next_ping_ns;
+    uint64_t ping_ns, next_ping_ns, timed_id;
+    bool again; /* as the recorder does: an answer is followed by one question at once */
     struct vt_frame_decoder decoder;
     uint64_t host, session, last_id;
     struct question questions[MAX_QUESTIONS];
@@ -53,6 +54,7 @@ struct peer {
     /* sums */
     uint64_t frames, views, pongs, sessions, dropped, missed, refilled;
     uint64_t wrong_order, wrong_clock, wrong_answer, connections;
+    uint64_t stretches, untold; /* of tasks; those that found no room in the guest */
     uint64_t worst_ns;
 };
 
@@ -127,6 +129,7 @@ static void check_pong(struct peer *p, const struct vtg_pong *pong)
     if (q->id != pong->id || pong->tsc_received < q->asked_tsc || pong->tsc_sent < pong->tsc_received ||
         now < pong->tsc_sent)
         p->wrong_answer++;
+    p->again = pong->id == p->timed_id;
 }
 
 static void print_event(struct peer *p, const struct vtg_event *e)
@@ -205,6 +208,10 @@ static void take(void *context, enum vtg_type type, const union vt_frame_body *b
     case VTG_EVENT:
         print_event(p, &body->event);
         break;
+    case VTG_TASKS:
+        p->stretches += body->tasks.nr;
+        p->untold += body->tasks.lost;
+        break;
     default:
         printf("type %u\n", (unsigned)type);
     }
@@ -217,14 +224,14 @@ static void print_sums(const struct peer *p)
         "sum frames %llu views %llu pongs %llu sessions %llu dropped %llu missed %llu lost %llu replayed "
         "%llu "
         "early %llu bad %llu skipped %llu wrong-order %llu wrong-clock %llu wrong-answer %llu worst-ns %llu "
-        "connections %llu\n",
+        "connections %llu stretches %llu untold %llu\n",
         (unsigned long long)p->frames, (unsigned long long)p->views, (unsigned long long)p->pongs,
         (unsigned long long)p->sessions, (unsigned long long)p->dropped, (unsigned long long)p->missed,
         (unsigned long long)d->lost_frames, (unsigned long long)d->replayed, (unsigned long long)d->early,
         (unsigned long long)d->bad_crc, (unsigned long long)d->skipped_bytes,
         (unsigned long long)p->wrong_order, (unsigned long long)p->wrong_clock,
         (unsigned long long)p->wrong_answer, (unsigned long long)p->worst_ns,
-        (unsigned long long)p->connections);
+        (unsigned long long)p->connections, (unsigned long long)p->stretches, (unsigned long long)p->untold);
 }
 
 /* ---- the channel ---- */
@@ -398,12 +405,16 @@ static void serve(struct peer *p)
                                  { .fd = p->deaf ? -1 : p->channel, .events = POLLIN } };
         if (p->channel >= 0 && !p->mute && now >= p->next_ping_ns) {
             ask(p);
+            p->timed_id = p->last_id;
             p->next_ping_ns = now + p->ping_ns;
         }
         if (poll(fds, 3, 10) <= 0)
             continue;
         if (fds[2].revents)
             listen_on(p);
+        if (p->again && p->channel >= 0 && !p->mute)
+            ask(p);
+        p->again = false;
         if (fds[1].revents)
             accept_one(p);
         if (fds[0].revents)

@@ -193,16 +193,21 @@ static void hear(void *context, enum vtg_type type, const union vt_frame_body *b
     s->pings++;
 }
 
+static void hear_pings(struct site *s)
+{
+    uint8_t buf[512];
+    const ssize_t n = recv(s->guest, buf, sizeof(buf), MSG_DONTWAIT);
+    if (n > 0)
+        vt_frame_decode(&s->heard, buf, (size_t)n, hear, s);
+}
+
 /* Waits for the next question, however long the machine takes. */
 static void next_ping(struct site *s)
 {
     const unsigned before = s->pings;
-    uint8_t buf[512];
     for (int i = 0; i < 3000 && s->pings == before; i++) {
         serve(s, 10);
-        const ssize_t n = recv(s->guest, buf, sizeof(buf), MSG_DONTWAIT);
-        if (n > 0)
-            vt_frame_decode(&s->heard, buf, (size_t)n, hear, s);
+        hear_pings(s);
     }
     assert_true(s->pings > before);
 }
@@ -245,6 +250,25 @@ static void an_answer_to_a_question_is_an_exchange(void **state)
     assert_true(r.exchange.sent_tsc.v && r.exchange.sent_tsc.v < r.exchange.received_tsc.v);
     assert_int_equal(r.event_rows[VT_CHANNEL_OPENED], 1);
     assert_non_null(strstr(r.text[VT_CHANNEL_OPENED], "unix:"));
+}
+
+static void an_answer_is_followed_by_a_question_at_once(void **state)
+{
+    struct site *s = *state;
+
+    settle(s, FIRST);
+    send_view(s, 0);
+    next_ping(s);
+    hear_pings(s); /* of those that the timer asked meanwhile the newest */
+    const unsigned before = s->pings;
+    send_pong(s, FIRST, s->ping.id);
+    hear_pings(s);
+    assert_true(s->pings > before);
+    assert_int_equal(s->ping.session, 0);
+    assert_int_equal(s->ping.next_seq, 1);
+    send_pong(s, FIRST, s->ping.id);
+    tick(s);
+    assert_int_equal(rows_of(s->store).exchanges, 3);
 }
 
 static void answers_to_nothing_asked_are_told_and_make_no_exchange(void **state)
@@ -522,6 +546,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_answer_to_a_question_is_an_exchange),
+        TEST(an_answer_is_followed_by_a_question_at_once),
         TEST(answers_to_nothing_asked_are_told_and_make_no_exchange),
         TEST(what_came_before_the_first_answer_is_taken_when_it_comes_again),
         TEST(a_frame_sent_again_is_taken_once_and_only_a_replay_is_told),
