@@ -455,13 +455,13 @@ static void speak(struct made *m, struct spoken *s)
     s->epoch[1].drift_ppm = -3.25;
     s->interval[0] =
         (struct vt_clock_interval){ .window = { { S }, { 12 * S } }, .samples = 100, .max_ns = 110000 };
-    s->event[0] = (struct vt_clock_event){ { 2 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_CLAIMED, 1, 0, "" };
+    s->event[0] = (struct vt_clock_event){ { 2 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_CLAIMED, 1, 0, 0, "" };
     memset(s->event[0].text, 0x9b, 64);
     s->event[1] =
-        (struct vt_clock_event){ { 3 * S }, VT_CLOCK_EVENT_AGENT, UINT32_MAX, INT64_MIN, -1, HOSTILE };
+        (struct vt_clock_event){ { 3 * S }, VT_CLOCK_EVENT_AGENT, UINT32_MAX, INT64_MIN, -1, 0, HOSTILE };
     s->event[2] =
-        (struct vt_clock_event){ { 4 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_REALTIME, 2000000000, 100, "" };
-    s->event[3] = (struct vt_clock_event){ { 5 * S }, VT_CLOCK_EVENT_MAP, 0, 0, 0, "the guest booted anew" };
+        (struct vt_clock_event){ { 4 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_REALTIME, 2000000000, 100, 0, "" };
+    s->event[3] = (struct vt_clock_event){ { 5 * S }, VT_CLOCK_EVENT_MAP, 0, 0, 0, 0, "the guest booted anew" };
     k->epochs = s->epoch;
     k->nr_epochs = 2;
     k->intervals = s->interval;
