@@ -774,6 +774,16 @@ static int64_t silence_before(const struct vt_view_log *log, uint64_t session, h
     return last ? (int64_t)(at.v - last) : 0;
 }
 
+/* When the first word of a session was there: its answer to a question, or what it said. */
+static host_ns first_word(const struct vt_view_log *log, const struct vt_system_row *s)
+{
+    host_ns first = s->host;
+    for (size_t i = 0; i < log->nr_exchanges; i++)
+        if (log->exchanges[i].session == s->system.session && log->exchanges[i].received.v < first.v)
+            first = log->exchanges[i].received;
+    return first;
+}
+
 /* Another agent than before: of the same boot, or of another. */
 static int add_system_events(struct pass *p)
 {
@@ -781,7 +791,7 @@ static int add_system_events(struct pass *p)
     for (size_t i = 1; i < log->nr_systems; i++) {
         const struct vtg_system *was = &log->systems[i - 1].system, *is = &log->systems[i].system;
         const bool booted = memcmp(was->boot_id, is->boot_id, sizeof(is->boot_id)) != 0;
-        const host_ns at = vt_machine_heard(log, &log->systems[i]);
+        const host_ns at = first_word(log, &log->systems[i]);
         if (is->session == was->session || !within(p, at) || p->ret->nr_events >= 2 * VT_MAX_CLOCK_EVENTS)
             continue;
         const struct vt_clock_event e = { at,

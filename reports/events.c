@@ -270,6 +270,18 @@ static bool is_told_by_realtime(const struct vt_agent_clocks *k, const struct vt
     return false;
 }
 
+/* What was dropped while the channel was away stands beside that. */
+static bool is_told_by_away(const struct vt_agent_clocks *k, const struct vt_clock_event *e)
+{
+    for (size_t i = 0; i < k->nr_events; i++) {
+        const struct vt_clock_event *o = &k->events[i];
+        if (o->source == VT_CLOCK_EVENT_AGENT && o->kind == VTG_EVENT_AWAY && o->at.v == e->at.v &&
+            o->b > 0 && o->c == e->a)
+            return true;
+    }
+    return false;
+}
+
 static bool agent_event_is_told(const struct list *l, const struct vt_clock_event *e)
 {
     switch (e->kind) {
@@ -277,6 +289,8 @@ static bool agent_event_is_told(const struct list *l, const struct vt_clock_even
         return !is_told_by_realtime(l->g->agent_clocks, e);
     case VTG_EVENT_AWAY:
         return !is_stop(l->stops, l->nr_stops, e->at, e->a, true);
+    case VTG_EVENT_DROPPED:
+        return !is_told_by_away(l->g->agent_clocks, e);
     case VTG_EVENT_START: /* RESTARTED and BOOTED tell */
     case VTG_EVENT_MISSED:
         return false;
