@@ -805,7 +805,17 @@ static int add_system_events(struct pass *p)
         if (error)
             return error;
     }
-    return 0;
+    if (!p->k->m->tasks.overlaps || !within(p, p->k->m->tasks.overlapped))
+        return 0;
+    const uint64_t n = p->k->m->tasks.overlaps;
+    const struct vt_clock_event e = { p->k->m->tasks.overlapped,
+                                      VT_CLOCK_EVENT_SYSTEM,
+                                      VT_SYSTEM_OVERLAPS,
+                                      n > INT64_MAX ? INT64_MAX : (int64_t)n,
+                                      0,
+                                      0,
+                                      "" };
+    return add_event(p, &e);
 }
 
 static void fill_sessions(struct pass *p)

@@ -172,7 +172,8 @@ static void say_channel_event(char *out, size_t n, uint32_t kind, int64_t count,
         snprintf(out, n, "channel: claimed to be %s, and is not", text);
         break;
     case VT_CHANNEL_ABSURD:
-        snprintf(out, n, "channel: absurd, %" PRId64 " answers that nobody asked for or words out of place",
+        snprintf(out, n,
+                 "channel: absurd, %" PRId64 " answers that nobody asked for, or sent before they were asked",
                  count);
         break;
     default:
@@ -185,6 +186,17 @@ static void say_slew(char *out, size_t n, const struct vt_clock_event *e, bool u
     const double ppm = (double)e->a / 1e3, half = (double)e->b / 1e3;
     snprintf(out, n, "seen: frequency slewed by %+.3f ppm %s%.3f from here on (MONOTONIC by MONOTONIC_RAW)",
              ppm, utf8 ? "±" : "+-", half);
+}
+
+static void say_system_event(char *out, size_t n, const struct vt_clock_event *e, bool utf8)
+{
+    char a[FORMAT_LEN];
+    format_ns(a, e->a < 0 ? 0 : (uint64_t)e->a, utf8);
+    if (e->kind == VT_SYSTEM_OVERLAPS)
+        snprintf(out, n, "agent: %" PRId64 " frames tell of two tasks on one vCPU at one time", e->a);
+    else
+        snprintf(out, n, "%s%s%s", e->kind == VT_SYSTEM_BOOTED ? "the guest booted again" : "agent restarted",
+                 e->a ? ", nothing from the old one for " : "", e->a ? a : "");
 }
 
 const char *report_clock_event(char *out, size_t n, const struct vt_clock_event *e, bool utf8)
@@ -208,9 +220,7 @@ const char *report_clock_event(char *out, size_t n, const struct vt_clock_event 
         say_channel_event(out, n, e->kind, e->a, text, utf8);
         break;
     case VT_CLOCK_EVENT_SYSTEM:
-        format_ns(a, e->a < 0 ? 0 : (uint64_t)e->a, utf8);
-        snprintf(out, n, "%s%s%s", e->kind == VT_SYSTEM_BOOTED ? "the guest booted again" : "agent restarted",
-                 e->a ? ", nothing from the old one for " : "", e->a ? a : "");
+        say_system_event(out, n, e, utf8);
         break;
     case VT_CLOCK_EVENT_SLEW:
         say_slew(out, n, e, utf8);
@@ -218,6 +228,10 @@ const char *report_clock_event(char *out, size_t n, const struct vt_clock_event 
     }
     return out;
 }
+
+static const char *const system_kinds[] = {
+    [VT_SYSTEM_BOOTED] = "booted", [VT_SYSTEM_RESTARTED] = "restarted", [VT_SYSTEM_OVERLAPS] = "overlaps"
+};
 
 const char *report_clock_event_kind(const struct vt_clock_event *e)
 {
@@ -229,7 +243,7 @@ const char *report_clock_event_kind(const struct vt_clock_event *e)
     case VT_CLOCK_EVENT_CHANNEL:
         return report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS];
     case VT_CLOCK_EVENT_SYSTEM:
-        return e->kind == VT_SYSTEM_BOOTED ? "booted" : "restarted";
+        return system_kinds[e->kind];
     case VT_CLOCK_EVENT_SLEW:
         return "slew";
     case VT_CLOCK_EVENT_MAP:

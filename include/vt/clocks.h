@@ -75,6 +75,7 @@ enum vt_clock_event_source {
 enum vt_system_event {
     VT_SYSTEM_BOOTED,    /* another boot id */
     VT_SYSTEM_RESTARTED, /* the same boot, another agent */
+    VT_SYSTEM_OVERLAPS,  /* a: so many frames tell of tasks on a vCPU on which others told were, too */
 };
 
 #define VT_MAX_CLOCK_EVENTS 1024 /* of one guest, the newest */
