@@ -270,15 +270,25 @@ static struct report_event *add(struct list *l, host_ns at, const char *kind, in
     return e;
 }
 
-/* A step of REALTIME moves TAI by as much, and the agent tells of it too. */
-static bool is_told_by_realtime(const struct vt_agent_clocks *k, const struct vt_clock_event *e)
+/* A clock whose step moves others as much: MONOTONIC all of them, REALTIME TAI and what the agent tells. */
+static bool leads(enum vtg_os_clock clock, const struct vt_clock_event *e)
 {
+    if (e->source != VT_CLOCK_EVENT_VIEW)
+        return clock == VTG_OS_REALTIME;
+    return clock == VTG_OS_MONOTONIC ? e->kind != VTG_OS_MONOTONIC
+                                     : clock == VTG_OS_REALTIME && e->kind == VTG_OS_TAI;
+}
+
+static bool is_told_by_another(const struct vt_agent_clocks *k, const struct vt_clock_event *e)
+{
+    const bool seen =
+        e->source == VT_CLOCK_EVENT_VIEW; /* in the same view; the agent's word has another time */
     for (size_t i = 0; i < k->nr_events; i++) {
         const struct vt_clock_event *o = &k->events[i];
         const uint64_t apart = o->at.v > e->at.v ? o->at.v - e->at.v : e->at.v - o->at.v;
-        const double more = (double)e->a - (double)o->a;
-        if (o->source == VT_CLOCK_EVENT_VIEW && o->kind == VTG_OS_REALTIME && apart < VT_NSEC_PER_SEC &&
-            more < 1e7 + (double)o->b && more > -1e7 - (double)o->b)
+        const double more = (double)e->a - (double)o->a, most = (double)o->b + (seen ? (double)e->b : 1e7);
+        if (o->source == VT_CLOCK_EVENT_VIEW && leads((enum vtg_os_clock)o->kind, e) &&
+            apart < (seen ? VT_NSEC_PER_SEC / 50 : VT_NSEC_PER_SEC) && more < most && more > -most)
             return true;
     }
     return false;
@@ -300,7 +310,7 @@ static bool agent_event_is_told(const struct list *l, const struct vt_clock_even
 {
     switch (e->kind) {
     case VTG_EVENT_STEP:
-        return !is_told_by_realtime(l->g->agent_clocks, e);
+        return !is_told_by_another(l->g->agent_clocks, e);
     case VTG_EVENT_AWAY:
         return !is_stop(l->stops, l->nr_stops, e->at, e->a, true);
     case VTG_EVENT_DROPPED:
@@ -319,7 +329,7 @@ static bool is_told(const struct list *l, const struct vt_clock_event *e)
     case VT_CLOCK_EVENT_MAP:
         return strcmp(e->text, "the guest booted anew") != 0;
     case VT_CLOCK_EVENT_VIEW:
-        return e->kind != VTG_OS_TAI || !is_told_by_realtime(l->g->agent_clocks, e);
+        return !is_told_by_another(l->g->agent_clocks, e);
     case VT_CLOCK_EVENT_AGENT:
         return agent_event_is_told(l, e);
     case VT_CLOCK_EVENT_CHANNEL: /* others by kind */
@@ -330,6 +340,55 @@ static bool is_told(const struct list *l, const struct vt_clock_event *e)
         break;
     }
     return true;
+}
+
+/*
+ * A clock that runs at another rate altogether, such as one that was calibrated while the guest
+ * was starved, steps at each view: told once, from the first of them.
+ */
+#define RUN_LEAST 4
+#define RUN_GAP   VT_NSEC_PER_SEC
+static size_t run_of_steps(const struct report_event *rows, size_t n)
+{
+    size_t i = 1;
+    while (i < n && rows[i].kind == rows[0].kind && (rows[i].a < 0) == (rows[0].a < 0) &&
+           rows[i].at.v - rows[i - 1].at.v < RUN_GAP)
+        i++;
+    return i;
+}
+
+static void say_run(struct report_event *first, size_t n, bool utf8)
+{
+    char text[FORMAT_LEN], by[FORMAT_LEN];
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)first[i].a;
+    first->a = sum < 9e18 && sum > -9e18 ? (int64_t)sum : first->a;
+    snprintf(first->text, sizeof(first->text),
+             "seen: %s stepped %zu times in %s, by %s in all: it does not run at its rate", first->kind, n,
+             format_ns(text, first[n - 1].at.v - first->at.v, utf8), format_signed_ns(by, first->a, utf8));
+}
+
+static bool is_step(const struct report_event *e)
+{
+    for (unsigned int i = 0; i < VTG_NR_OS_CLOCKS; i++)
+        if (e->kind == report_os_clocks[i])
+            return true;
+    return false;
+}
+
+/* In order of time; only steps stand in runs. */
+static void join_runs(struct list *l)
+{
+    size_t kept = 0, run;
+    for (size_t i = 0; i < l->n; i += run) {
+        run = is_step(&l->rows[i]) ? run_of_steps(&l->rows[i], l->n - i) : 1;
+        if (run >= RUN_LEAST)
+            say_run(&l->rows[i], run, l->utf8);
+        for (size_t j = 0; j < (run >= RUN_LEAST ? 1 : run); j++)
+            l->rows[kept++] = l->rows[i + j];
+    }
+    l->n = kept;
 }
 
 /* All of a kind in one line: there may be one in each half second. */
@@ -403,6 +462,7 @@ int report_guest_events(const struct vt_guest *g, bool utf8, struct report_event
         add_channel(&l);
     if (l.n)
         qsort(l.rows, l.n, sizeof(*l.rows), by_time);
+    join_runs(&l);
     free(l.stops);
     *ret = l.rows;
     *ret_n = l.n;
