@@ -357,6 +357,15 @@ static size_t run_of_steps(const struct report_event *rows, size_t n)
     return i;
 }
 
+/* The clock that stepped; NULL: it is no step. */
+static const char *stepped_clock(const struct report_event *e)
+{
+    for (unsigned int i = 0; i < VTG_NR_OS_CLOCKS; i++)
+        if (e->kind == report_os_clocks[i])
+            return report_os_titles[i];
+    return NULL;
+}
+
 static void say_run(struct report_event *first, size_t n, bool utf8)
 {
     char text[FORMAT_LEN], by[FORMAT_LEN];
@@ -365,16 +374,9 @@ static void say_run(struct report_event *first, size_t n, bool utf8)
         sum += (double)first[i].a;
     first->a = sum < 9e18 && sum > -9e18 ? (int64_t)sum : first->a;
     snprintf(first->text, sizeof(first->text),
-             "seen: %s stepped %zu times in %s, by %s in all: it does not run at its rate", first->kind, n,
-             format_ns(text, first[n - 1].at.v - first->at.v, utf8), format_signed_ns(by, first->a, utf8));
-}
-
-static bool is_step(const struct report_event *e)
-{
-    for (unsigned int i = 0; i < VTG_NR_OS_CLOCKS; i++)
-        if (e->kind == report_os_clocks[i])
-            return true;
-    return false;
+             "seen: %s stepped %zu times in %s, by %s in all: it does not run at its rate",
+             stepped_clock(first), n, format_ns(text, first[n - 1].at.v - first->at.v, utf8),
+             format_signed_ns(by, first->a, utf8));
 }
 
 /* In order of time; only steps stand in runs. */
@@ -382,7 +384,7 @@ static void join_runs(struct list *l)
 {
     size_t kept = 0, run;
     for (size_t i = 0; i < l->n; i += run) {
-        run = is_step(&l->rows[i]) ? run_of_steps(&l->rows[i], l->n - i) : 1;
+        run = stepped_clock(&l->rows[i]) ? run_of_steps(&l->rows[i], l->n - i) : 1;
         if (run >= RUN_LEAST)
             say_run(&l->rows[i], run, l->utf8);
         for (size_t j = 0; j < (run >= RUN_LEAST ? 1 : run); j++)
