@@ -292,7 +292,8 @@ struct vcpu_pass {
     struct vt_sums *sums;
     struct vt_vcpu_figures *f;
     bool seen;
-    bool follows; /* on what came before, without a gap: it was on last_cpu */
+    bool follows;          /* on what came before, without a gap: it was on last_cpu */
+    struct vt_window stop; /* under way; empty: none */
 };
 
 /* It is on this CPU now: a hop, if it was on another before. */
@@ -313,6 +314,32 @@ static enum vt_off_cause cause_of(const struct vt_piece *p)
                                                           : VT_CAUSE_NONE;
 }
 
+static void end_stop(struct vcpu_pass *pass)
+{
+    struct vt_vcpu_figures *f = pass->f;
+    const struct vt_window stop = pass->stop;
+    pass->stop = (struct vt_window){ 0 };
+    if (pass->c->host.ledger_only || stop.to.v - stop.from.v < VT_STOP_LEAST_NS)
+        return;
+    if (f->nr_stops < VT_MAX_STOPS)
+        f->stops[f->nr_stops++] = stop;
+    else
+        f->more_stops++;
+}
+
+/* A stop that is told in several pieces is one. */
+static void note_stop(struct vcpu_pass *pass, const struct vt_piece *p)
+{
+    struct vt_window *stop = &pass->stop;
+    if (!p->on_cpu && p->state == VT_STOPPED) {
+        if (stop->to.v != p->from || stop->to.v == stop->from.v)
+            stop->from.v = p->from;
+        stop->to.v = p->to;
+        return;
+    }
+    end_stop(pass);
+}
+
 static void vcpu_piece(void *context, const struct vt_piece *p)
 {
     struct vcpu_pass *pass = context;
@@ -322,6 +349,7 @@ static void vcpu_piece(void *context, const struct vt_piece *p)
         pass->follows = false;
     if (!p->on_cpu && p->state == VT_BLOCKED)
         pass->f->blocked_by[cause_of(p)] += p->to - p->from;
+    note_stop(pass, p);
     if (p->on_cpu && p->cpu != VT_NO_CPU)
         arrive(pass, p->cpu);
 }
@@ -375,6 +403,7 @@ void vt_account_vcpu(const struct vt_correlator *c, const struct vt_life *life, 
     f->now = VT_LOST;
     f->has_hops = !c->host.ledger_only;
     vt_walk(c, life, window, vcpu_piece, &pass, &n);
+    end_stop(&pass);
     f->residual_ns = vt_sums_residual(sums);
     vt_account_fill(&f->account, sums, f->window_ns, &c->host, vt_is_pro_rated(&c->host, window));
     f->switches = n.switches;

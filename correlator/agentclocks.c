@@ -73,6 +73,19 @@ static uint64_t plus(uint64_t sum, int64_t more)
     return more < 0 || sum > UINT64_MAX - (uint64_t)more ? sum : sum + (uint64_t)more;
 }
 
+/* An agent tells of what it dropped in the same breath: right before or after it says that the host was away.
+ */
+static int64_t dropped_meanwhile(const struct vt_view_log *log, size_t i)
+{
+    int64_t dropped = 0;
+    for (size_t j = i ? i - 1 : i; j < log->nr_events && j <= i + 1; j++) {
+        const struct vtg_event *e = &log->events[j].event;
+        if (e->kind == VTG_EVENT_DROPPED && e->tsc == log->events[i].event.tsc && e->a > 0)
+            dropped = e->a;
+    }
+    return dropped;
+}
+
 static int add_agent_events(struct pass *p)
 {
     struct vt_agent_clocks *r = p->ret;
@@ -80,11 +93,15 @@ static int add_agent_events(struct pass *p)
         const struct vtg_event *e = &p->log->events[i].event;
         const uint32_t kind = e->kind <= VTG_EVENT_MISSED ? e->kind : 0;
         struct vt_clock_event row = {
-            when(p, &p->log->events[i]), VT_CLOCK_EVENT_AGENT, kind, e->a, e->b, ""
+            when(p, &p->log->events[i]), VT_CLOCK_EVENT_AGENT, kind, e->a, e->b, 0, ""
         };
         if (!within(p, row.at))
             continue;
         memcpy(row.text, e->text, sizeof(e->text));
+        if (kind == VTG_EVENT_CPU)
+            row.c = e->cpu;
+        if (kind == VTG_EVENT_AWAY)
+            row.c = dropped_meanwhile(p->log, i);
         r->agent_events[kind]++;
         if (kind == VTG_EVENT_MISSED)
             r->missed_views = plus(r->missed_views, e->a);
@@ -106,7 +123,7 @@ static int add_channel_events(struct pass *p)
         const struct vt_channel_event *e = &p->log->channel[i];
         if (!within(p, e->at))
             continue;
-        struct vt_clock_event row = { e->at, VT_CLOCK_EVENT_CHANNEL, e->kind, 0, 0, "" };
+        struct vt_clock_event row = { e->at, VT_CLOCK_EVENT_CHANNEL, e->kind, 0, 0, 0, "" };
         row.a = e->count > INT64_MAX ? INT64_MAX : (int64_t)e->count;
         memcpy(row.text, e->text, sizeof(e->text));
         r->channel_events[e->kind]++;
@@ -149,6 +166,7 @@ static int add_epoch(struct pass *p, const struct vt_clock_epoch *e)
                                           e->has_step && e->step_bound_ns < INT64_MAX
                                               ? (int64_t)e->step_bound_ns
                                               : 0,
+                                          0,
                                           "" };
     if (e->window.to.v <= p->window.from.v || e->window.from.v >= p->window.to.v)
         return 0;
@@ -451,7 +469,7 @@ static bool read_clock(const struct pass *p, const struct vt_view_row *row, unsi
 static int step_event(struct pass *p, unsigned int clock, const struct reading *r, int64_t by, uint64_t bound)
 {
     const struct vt_clock_event e = {
-        { r->at }, VT_CLOCK_EVENT_VIEW, clock, by, bound > INT64_MAX ? INT64_MAX : (int64_t)bound, ""
+        { r->at }, VT_CLOCK_EVENT_VIEW, clock, by, bound > INT64_MAX ? INT64_MAX : (int64_t)bound, 0, ""
     };
     return p->ret->nr_events < 2 * VT_MAX_CLOCK_EVENTS ? add_event(p, &e) : 0;
 }
@@ -534,6 +552,115 @@ static int follow_clock(struct pass *p, struct follow *f, unsigned int clock, co
     return error;
 }
 
+/* ---- how MONOTONIC is slewed: against MONOTONIC_RAW, which never is ---- */
+
+/*
+ * Both are read in one view, so that the map's bound does not matter: their difference is known to the width
+ * of the two readings. While the rate stays what it is, all differences since `base` allow a rate in common;
+ * where one allows none, the rate is another from there on.
+ */
+struct slew {
+    bool has_base, has_told;
+    uint64_t boots, base_raw, last_raw, base_u;
+    int64_t base_d;
+    host_ns from;
+    double least, most; /* what all allow, in parts of one */
+    double told, told_half;
+};
+
+/* Less is what the kernel's own rounding of a clock's rate may do. */
+#define SLEW_LEAST_PPM 5.0
+/* A rate of a shorter stretch is known too badly to be told. */
+#define SLEW_LEAST_NS (VT_NSEC_PER_SEC / 4)
+#define MAX_SLEWS     64u
+
+/* The difference at one instant lies within ± *ret_u of *ret_d. */
+static bool read_slew(const struct pass *p, const struct vt_view_row *row, host_ns *ret_at, int64_t *ret_d,
+                      uint64_t *ret_u)
+{
+    const struct vtg_view *v = &row->view;
+    const uint32_t need = 1u << VTG_OS_MONOTONIC | 1u << VTG_OS_RAW;
+    host_ns b;
+    uint64_t bound;
+    _Static_assert(VTG_OS_RAW == VTG_OS_MONOTONIC + 1, "one is read right after the other");
+    if ((v->have & need) != need || v->ns[VTG_OS_MONOTONIC] >> 62 || v->ns[VTG_OS_RAW] >> 62 ||
+        vt_machine_clock_to_ns(p->k, v->cpu, (guest_tsc){ v->tsc[VTG_OS_MONOTONIC] }, row->host, ret_at,
+                               &bound) ||
+        vt_machine_clock_to_ns(p->k, v->cpu, (guest_tsc){ v->tsc[VTG_OS_RAW + 1] }, row->host, &b, &bound) ||
+        b.v < ret_at->v || b.v - ret_at->v > VT_NSEC_PER_SEC)
+        return false;
+    *ret_u = (b.v - ret_at->v) / 2 + 1;
+    *ret_d = (int64_t)(v->ns[VTG_OS_MONOTONIC] - v->ns[VTG_OS_RAW] + *ret_u);
+    return true;
+}
+
+static void begin_slew(struct slew *s, host_ns at, uint64_t raw, int64_t d, uint64_t u)
+{
+    s->has_base = true;
+    s->from = at;
+    s->base_raw = s->last_raw = raw;
+    s->base_d = d;
+    s->base_u = u;
+    s->least = -1;
+    s->most = 1;
+}
+
+/* The rate since the base is over: if it is another than the one before, that is an event. */
+static int end_slew(struct pass *p, struct slew *s, unsigned int *told)
+{
+    const double middle = (s->least + s->most) / 2, half = s->most > s->least ? (s->most - s->least) / 2 : 0;
+    const double apart = middle > s->told ? middle - s->told : s->told - middle;
+    if (!s->has_base || s->last_raw - s->base_raw < SLEW_LEAST_NS || half > 0.5)
+        return 0;
+    const bool other = s->has_told && apart > half + s->told_half + SLEW_LEAST_PPM / 1e6;
+    if (s->has_told && !other)
+        return 0;
+    s->has_told = true; /* the first one is how it was found */
+    s->told = middle;
+    s->told_half = half;
+    if (!other || *told == MAX_SLEWS)
+        return 0;
+    (*told)++;
+    const struct vt_clock_event e = {
+        s->from, VT_CLOCK_EVENT_SLEW, VTG_OS_MONOTONIC, (int64_t)(middle * 1e9), (int64_t)(half * 1e9), 0, ""
+    };
+    return add_event(p, &e);
+}
+
+static int follow_slew(struct pass *p, struct slew *s, const struct vt_view_row *row, uint64_t boots,
+                       unsigned int *told)
+{
+    const uint64_t raw = row->view.ns[VTG_OS_RAW];
+    host_ns at;
+    int64_t d;
+    uint64_t u;
+    if (!read_slew(p, row, &at, &d, &u))
+        return 0;
+    if (s->has_base && (s->boots != boots || raw <= s->last_raw)) {
+        int error = end_slew(p, s, told);
+        if (error)
+            return error;
+        *s = (struct slew){ 0 };
+    }
+    s->boots = boots;
+    if (!s->has_base) {
+        begin_slew(s, at, raw, d, u);
+        return 0;
+    }
+    const double run = (double)(raw - s->base_raw), rise = (double)(d - s->base_d);
+    const double least = (rise - (double)u - (double)s->base_u) / run;
+    const double most = (rise + (double)u + (double)s->base_u) / run;
+    if (least > s->most || most < s->least) {
+        int error = end_slew(p, s, told);
+        begin_slew(s, at, raw, d, u);
+        return error;
+    }
+    s->least = least > s->least ? least : s->least;
+    s->most = most < s->most ? most : s->most;
+    s->last_raw = raw;
+    return 0;
+}
+
 /* How often the guest has booted anew until then, as far as its agents said. */
 static uint64_t boots_until(const struct vt_view_log *log, host_ns at, size_t *cursor, uint64_t *boots)
 {
@@ -552,6 +679,8 @@ static int fill_views(struct pass *p)
     struct follow follow[VTG_NR_OS_CLOCKS] = { 0 };
     size_t cursor = 0;
     uint64_t boots = 0;
+    struct slew slew = { 0 };
+    unsigned int slews = 0;
     for (size_t i = 0; i < p->log->nr_views; i++) {
         const struct vt_view_row *row = &p->log->views[i];
         bool mapped = false;
@@ -560,6 +689,9 @@ static int fill_views(struct pass *p)
             continue;
         p->ret->views++;
         p->ret->last_view = row->view;
+        int error = follow_slew(p, &slew, row, boot, &slews);
+        if (error)
+            return error;
         for (unsigned int c = 0; c < VTG_NR_OS_CLOCKS; c++) {
             struct reading r;
             if (!read_clock(p, row, c, &r))
@@ -567,13 +699,13 @@ static int fill_views(struct pass *p)
             mapped = true;
             if (follow[c].boots != boot) /* another boot: its clocks began anew, that is no step */
                 follow[c] = (struct follow){ .boots = boot };
-            int error = follow_clock(p, &follow[c], c, &r);
+            error = follow_clock(p, &follow[c], c, &r);
             if (error)
                 return error;
         }
         p->ret->unmapped += !mapped;
     }
-    return 0;
+    return end_slew(p, &slew, &slews);
 }
 
 /* ---- /proc/stat ---- */
@@ -632,6 +764,60 @@ static int fill_stat(struct pass *p)
 
 /* ---- all of it ---- */
 
+/* For how long nothing had come of a session when the next one was heard of. */
+static int64_t silence_before(const struct vt_view_log *log, uint64_t session, host_ns at)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i < log->nr_exchanges; i++)
+        if (log->exchanges[i].session == session && log->exchanges[i].received.v <= at.v)
+            last = vt_max(last, log->exchanges[i].received.v);
+    return last ? (int64_t)(at.v - last) : 0;
+}
+
+/* When the first word of a session was there: its answer to a question, or what it said. */
+static host_ns first_word(const struct vt_view_log *log, const struct vt_system_row *s)
+{
+    host_ns first = s->host;
+    for (size_t i = 0; i < log->nr_exchanges; i++)
+        if (log->exchanges[i].session == s->system.session && log->exchanges[i].received.v < first.v)
+            first = log->exchanges[i].received;
+    return first;
+}
+
+/* Another agent than before: of the same boot, or of another. */
+static int add_system_events(struct pass *p)
+{
+    const struct vt_view_log *log = p->log;
+    for (size_t i = 1; i < log->nr_systems; i++) {
+        const struct vtg_system *was = &log->systems[i - 1].system, *is = &log->systems[i].system;
+        const bool booted = memcmp(was->boot_id, is->boot_id, sizeof(is->boot_id)) != 0;
+        const host_ns at = first_word(log, &log->systems[i]);
+        if (is->session == was->session || !within(p, at) || p->ret->nr_events >= 2 * VT_MAX_CLOCK_EVENTS)
+            continue;
+        const struct vt_clock_event e = { at,
+                                          VT_CLOCK_EVENT_SYSTEM,
+                                          booted ? VT_SYSTEM_BOOTED : VT_SYSTEM_RESTARTED,
+                                          silence_before(log, was->session, at),
+                                          0,
+                                          0,
+                                          "" };
+        int error = add_event(p, &e);
+        if (error)
+            return error;
+    }
+    if (!p->k->m->tasks.overlaps || !within(p, p->k->m->tasks.overlapped))
+        return 0;
+    const uint64_t n = p->k->m->tasks.overlaps;
+    const struct vt_clock_event e = { p->k->m->tasks.overlapped,
+                                      VT_CLOCK_EVENT_SYSTEM,
+                                      VT_SYSTEM_OVERLAPS,
+                                      n > INT64_MAX ? INT64_MAX : (int64_t)n,
+                                      0,
+                                      0,
+                                      "" };
+    return add_event(p, &e);
+}
+
 static void fill_sessions(struct pass *p)
 {
     struct vt_agent_clocks *r = p->ret;
@@ -684,9 +870,10 @@ static int make_intervals(struct pass *p)
 
 static int fill(struct pass *p)
 {
-    static int (*const parts[])(struct pass *) = { make_intervals, fill_exchanges,   fill_epochs,
-                                                   fill_views,     add_agent_events, add_channel_events,
-                                                   fill_stat };
+    static int (*const parts[])(struct pass *) = {
+        make_intervals,   fill_exchanges,     fill_epochs,       fill_views,
+        add_agent_events, add_channel_events, add_system_events, fill_stat,
+    };
     fill_sessions(p);
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
         int error = parts[i](p);

@@ -101,6 +101,22 @@ static int add_stretch(struct vt_task_log *log, struct vt_task_batch *b, const s
     return 0;
 }
 
+/* So many ticks are an agent's own two views of one switch. */
+#define OVERLAP_LEAST 1000000u
+
+/* Against the frame before: another boot's TSCs lie elsewhere and are no overlap. */
+static void look_for_overlap(struct vt_task_log *log, const struct vt_task_batch *b)
+{
+    if (b->cpu >= VT_TASK_LOG_CPUS || !b->nr)
+        return;
+    const uint64_t from = log->stretch[b->first].from, to = log->stretch[b->first + b->nr - 1].to;
+    const uint64_t begin = vt_max(from, log->told[b->cpu].from), end = vt_min(to, log->told[b->cpu].to);
+    if (end > begin && end - begin > OVERLAP_LEAST && !log->overlaps++)
+        log->overlapped = b->host;
+    log->told[b->cpu].from = from;
+    log->told[b->cpu].to = to;
+}
+
 static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tasks *t)
 {
     struct vt_task_batch b = { .host = host,
@@ -120,9 +136,11 @@ static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tas
         }
         r = add_stretch(log, &b, &s);
     }
-    if (!r)
-        log->batch[log->nr_batch++] = b;
-    return r;
+    if (r)
+        return r;
+    look_for_overlap(log, &b);
+    log->batch[log->nr_batch++] = b;
+    return 0;
 }
 
 /* ---- the rest ---- */

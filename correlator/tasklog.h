@@ -50,6 +50,7 @@ struct vt_run_row {
     struct vtg_run run;
 };
 
+#define VT_TASK_LOG_CPUS 64 /* of those beyond, what overlaps is not looked for */
 struct vt_task_log {
     struct vt_guest_task *task;
     size_t nr_task, room_task;
@@ -60,6 +61,13 @@ struct vt_task_log {
     struct vt_task_stretch *stretch;
     size_t nr_stretch, room_stretch;
     uint64_t bad_stretches; /* that made no sense */
+    /* That lie over the frame before of the same vCPU: two tasks at one time. They are kept: who lies
+     * spoils his own figures. */
+    uint64_t overlaps;
+    host_ns overlapped; /* the first */
+    struct {
+        uint64_t from, to;
+    } told[VT_TASK_LOG_CPUS];
     struct vt_process_reading *reading;
     size_t nr_reading, room_reading;
     struct vt_run_row *run;

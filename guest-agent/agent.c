@@ -27,6 +27,8 @@
  */
 #define COMPANY_NS    (SECOND_NS / 4)
 #define COMPANY_BYTES 3072
+/* In the year 2255: no guest's clock is set to later than the kernel's KTIME_SEC_MAX, in 2262. */
+#define NEVER_S INT64_C(9000000000)
 
 static void say(struct vta_agent *a, enum vtg_type type, const void *payload, uint32_t len)
 {
@@ -77,13 +79,33 @@ static void greet(struct vta_agent *a)
     say(a, VTG_SYSTEM, &a->system, sizeof(a->system));
 }
 
+/* Never expires: it is cancelled when REALTIME is set. */
+static int arm_steps(int fd)
+{
+    const struct itimerspec spec = { .it_value = { .tv_sec = NEVER_S } };
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
+}
+
+/* The last view may be from just before, or from just after: both that come are looked at. */
+static void look_if_set(struct vta_agent *a)
+{
+    uint64_t due;
+    if (a->step_timer < 0 || read(a->step_timer, &due, sizeof(due)) >= 0 || errno != ECANCELED)
+        return;
+    a->was_set = 2;
+    arm_steps(a->step_timer);
+}
+
 static void say_view(struct vta_agent *a)
 {
     struct vtg_view view;
     vta_viewer_read(&a->viewer, &view);
     say(a, VTG_VIEW, &view, sizeof(view));
-    vta_watch_view(&a->watch, &view, a->was_set, say_event, a);
-    a->was_set = false;
+    look_if_set(a); /* the view may have it before its timer's turn comes */
+    if (vta_watch_view(&a->watch, &view, a->was_set > 0, say_event, a))
+        a->was_set = 0;
+    else if (a->was_set)
+        a->was_set--;
 }
 
 static void flush_cpus(struct vta_agent *a)
@@ -198,21 +220,12 @@ static int arm_views(int fd, uint32_t rate_mhz)
     return timerfd_settime(fd, 0, &spec, NULL);
 }
 
-/* Never expires: it is cancelled when REALTIME is set. */
-static int arm_steps(int fd)
-{
-    const struct itimerspec spec = { .it_value = { .tv_sec = INT32_MAX } };
-    return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
-}
-
+/* At once: the step is to be known as closely as can be. */
 static void step_round(struct vta_agent *a)
 {
-    uint64_t due;
-    if (read(a->step_timer, &due, sizeof(due)) >= 0 || errno != ECANCELED)
-        return;
-    a->was_set = true;
-    arm_steps(a->step_timer);
-    say_view(a);
+    look_if_set(a);
+    if (a->was_set)
+        say_view(a);
 }
 
 static int open_timers(struct vta_agent *a)

@@ -43,7 +43,7 @@ struct vta_agent {
     int view_timer, step_timer, signals;
     bool stopping;
     uint64_t missed;     /* views, of which no event told yet */
-    bool was_set;        /* REALTIME, since the last view */
+    unsigned was_set;    /* REALTIME: in so many views to come the step may show */
     bool is_urgent;      /* something was said that does not wait for company */
     uint64_t written_ns; /* when the channel last had its turn */
     uint64_t second_ns;  /* when the next slow round is due */

@@ -45,7 +45,10 @@ static void note_question(struct vta_link *l, uint64_t id, uint64_t tsc)
 static void note_absence(struct vta_link *l, uint64_t now_ns, uint64_t tsc)
 {
     const uint64_t away = now_ns - l->last_ping_ns;
-    const struct vtg_event event = { .tsc = tsc, .kind = VTG_EVENT_AWAY, .a = (int64_t)away };
+    const struct vtg_event event = { .tsc = tsc,
+                                     .kind = VTG_EVENT_AWAY,
+                                     .a = (int64_t)away,
+                                     .b = (int64_t)(l->ring->head_seq - l->ring->tail_seq) };
     if (l->met && (!l->open || away > VTA_SILENCE_NS))
         vta_ring_put(l->ring, VTG_EVENT, &event, sizeof(event), tsc);
 }
@@ -67,7 +70,6 @@ static void send_again(struct vta_link *l, uint64_t now_ns)
     l->resent++;
 }
 
-/* A host that does not know where we are has taken none of what was sent. */
 /* A host that does not know where we are has taken none of what was sent. */
 static void heed_acknowledgement(struct vta_link *l, const struct vtg_ping *ping, uint64_t now_ns)
 {

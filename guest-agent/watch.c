@@ -59,34 +59,50 @@ static bool is_known(const struct vtg_view *v, enum vtg_os_clock clock)
     return v->have >> clock & 1;
 }
 
+/* The frequency is what adjtimex(2) was told of it; a tick of another length is a frequency, too. */
+static void say_ntp(const struct vta_watch *w, const struct vtg_view *v, vta_event_sink *sink, void *context)
+{
+    struct vtg_event event = {
+        .tsc = v->tsc[0], .kind = VTG_EVENT_NTP, .a = v->ntp_status, .b = v->ntp_freq
+    };
+    if (v->ntp_status == w->last.ntp_status && v->ntp_freq == w->last.ntp_freq &&
+        v->ntp_tick_us == w->last.ntp_tick_us)
+        return;
+    snprintf(event.text, sizeof(event.text), "%u", v->ntp_tick_us);
+    sink(context, &event);
+}
+
 /* BOOTTIME goes on in a suspend and is slewed like REALTIME: what is left is a step. */
-static void look_for_steps(struct vta_watch *w, const struct vtg_view *view, bool was_set,
+static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, bool was_set,
                            vta_event_sink *sink, void *context)
 {
     uint64_t bound;
     if (!is_known(view, VTG_OS_BOOTTIME))
-        return;
+        return false;
     const int64_t slept = vta_watch_growth(w, &w->last, view, VTG_OS_BOOTTIME, VTG_OS_MONOTONIC, &bound);
     if (slept > (int64_t)(bound + SUSPEND_LEAST_NS))
         say(sink, context, VTG_EVENT_SUSPEND, slept, 0);
     const int64_t step = vta_watch_growth(w, &w->last, view, VTG_OS_REALTIME, VTG_OS_BOOTTIME, &bound);
     const uint64_t size = step < 0 ? (uint64_t)-step : (uint64_t)step;
-    if (was_set && size > bound + STEP_LEAST_NS)
-        say(sink, context, VTG_EVENT_STEP, step, 0);
+    if (!was_set || size <= bound + STEP_LEAST_NS)
+        return false;
+    say(sink, context, VTG_EVENT_STEP, step, 0);
+    return true;
 }
 
-void vta_watch_view(struct vta_watch *w, const struct vtg_view *view, bool was_set, vta_event_sink *sink,
+bool vta_watch_view(struct vta_watch *w, const struct vtg_view *view, bool was_set, vta_event_sink *sink,
                     void *context)
 {
+    bool stepped = false;
     if (!w->has_view) {
         w->first = *view;
     } else {
-        look_for_steps(w, view, was_set, sink, context);
-        if (view->ntp_status != w->last.ntp_status || view->ntp_freq != w->last.ntp_freq)
-            say(sink, context, VTG_EVENT_NTP, view->ntp_status, view->ntp_freq);
+        stepped = look_for_steps(w, view, was_set, sink, context);
+        say_ntp(w, view, sink, context);
     }
     w->has_view = true;
     w->last = *view;
+    return stepped;
 }
 
 static bool clocksource_changed(struct vta_watch *w, vta_event_sink *sink, void *context)

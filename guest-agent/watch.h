@@ -25,7 +25,7 @@ void vta_watch_begin(struct vta_watch *w);
 
 /** After a view: REALTIME was set (was_set: the kernel says so), or the guest suspended; NTP's state changed.
  */
-void vta_watch_view(struct vta_watch *w, const struct vtg_view *view, bool was_set, vta_event_sink *sink,
+bool vta_watch_view(struct vta_watch *w, const struct vtg_view *view, bool was_set, vta_event_sink *sink,
                     void *context);
 
 /** Once a second: clocksource and CPUs.  True: SYSTEM is no longer what it was. */

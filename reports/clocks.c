@@ -7,8 +7,7 @@
 #include "view.h"
 
 #define LABEL      11
-#define MAX_EPOCHS 16 /* shown of one guest; all are in --json */
-#define MAX_EVENTS 40
+#define MAX_EPOCHS 16     /* shown of one guest; all are in --json */
 #define NTP_UNSYNC 0x0040 /* STA_UNSYNC, adjtimex(2) */
 #define FREQ_SCALE 65536.0
 
@@ -20,7 +19,7 @@ const char *const report_clock_methods[VT_NR_CLOCK_METHODS] = {
 const char *const report_os_clocks[VTG_NR_OS_CLOCKS] = { "monotonic", "monotonic_raw", "realtime", "boottime",
                                                          "tai" };
 
-static const char *const os_titles[VTG_NR_OS_CLOCKS] = { "MONOTONIC", "MONOTONIC_RAW", "REALTIME", "BOOTTIME",
+const char *const report_os_titles[VTG_NR_OS_CLOCKS] = { "MONOTONIC", "MONOTONIC_RAW", "REALTIME", "BOOTTIME",
                                                          "TAI" };
 
 const char *const report_agent_events[VTG_EVENT_MISSED + 1] = { "unknown", "start",   "stop",  "clocksource",
@@ -229,7 +228,7 @@ static void put_os_clocks(const struct report_view *v, const struct vt_agent_clo
         if (!f->views)
             continue;
         any = true;
-        table_cell(t, os_titles[i]);
+        table_cell(t, report_os_titles[i]);
         cell_number(t, f->views);
         signed_bound(v, t, f->first_ns, f->first_bound_ns);
         signed_bound(v, t, f->last_ns, f->last_bound_ns);
@@ -342,55 +341,6 @@ static void put_agent(const struct report_view *v, const struct vt_agent_clocks 
     wrap_end(&w);
 }
 
-/* ---- events ---- */
-
-const char *report_clock_event(char *out, size_t n, const struct vt_clock_event *e, bool utf8)
-{
-    char a[FORMAT_LEN], b[FORMAT_LEN], text[REPORT_NAME_LEN];
-    fixed(text, e->text, sizeof(e->text));
-    format_signed_ns(a, e->a, utf8);
-    format_ns(b, e->b < 0 ? 0 : (uint64_t)e->b, utf8);
-    switch (e->source) {
-    case VT_CLOCK_EVENT_MAP:
-        snprintf(out, n, "map: %s%s%s", text, e->a ? ", TSC by " : "", e->a ? a : "");
-        break;
-    case VT_CLOCK_EVENT_VIEW:
-        snprintf(out, n, "seen: %s stepped by %s %s%s", os_titles[e->kind % VTG_NR_OS_CLOCKS], a,
-                 utf8 ? "±" : "+-", b);
-        break;
-    case VT_CLOCK_EVENT_AGENT:
-        if (e->kind == VTG_EVENT_START || e->kind == VTG_EVENT_STOP || e->kind == VTG_EVENT_CLOCKSOURCE)
-            snprintf(out, n, "agent: %s%s%s", report_agent_events[e->kind], text[0] ? " " : "", text);
-        else if (e->kind == VTG_EVENT_STEP || e->kind == VTG_EVENT_SUSPEND || e->kind == VTG_EVENT_AWAY)
-            snprintf(out, n, "agent: %s %s %s", report_agent_events[e->kind], a, text);
-        else
-            snprintf(out, n, "agent: %s %" PRId64 " %" PRId64 " %s",
-                     report_agent_events[e->kind <= VTG_EVENT_MISSED ? e->kind : 0], e->a, e->b, text);
-        break;
-    case VT_CLOCK_EVENT_CHANNEL:
-        snprintf(b, sizeof(b), " %" PRId64, e->a);
-        snprintf(out, n, "channel: %s%s%s%s", report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS],
-                 e->a > 1 || !text[0] ? b : "", text[0] ? " " : "", text);
-        break;
-    }
-    return out;
-}
-
-static void put_events(const struct report_view *v, const struct vt_agent_clocks *k, FILE *out)
-{
-    const size_t skip = k->nr_events > MAX_EVENTS ? k->nr_events - MAX_EVENTS : 0;
-    if (!k->nr_events)
-        return;
-    fputs("\n    events\n", out);
-    if (skip || k->events_left_out)
-        fprintf(out, "      (and %" PRIu64 " before)\n", skip + k->events_left_out);
-    for (size_t i = skip; i < k->nr_events; i++) {
-        char text[2 * REPORT_NAME_LEN + FORMAT_LEN];
-        report_clock_event(text, sizeof(text), &k->events[i], v->utf8);
-        fprintf(out, "      %10.3f s  %s\n", seconds_in(v, k->events[i].at), text);
-    }
-}
-
 static void put_guest(const struct report_view *v, const struct vt_guest *g, FILE *out)
 {
     const struct vt_agent_clocks *k = g->agent_clocks;
@@ -407,7 +357,7 @@ static void put_guest(const struct report_view *v, const struct vt_guest *g, FIL
     put_epochs(v, k, out);
     put_os_clocks(v, k, out);
     put_intervals(v, k, out);
-    put_events(v, k, out);
+    report_text_clock_events(v, g, out);
 }
 
 void report_text_agent_clocks(const struct report_view *v, FILE *out)

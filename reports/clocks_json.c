@@ -194,20 +194,16 @@ static void put_interval(struct builder *b, cJSON *o, const struct vt_clock_inte
 
 static void put_event(struct builder *b, cJSON *o, const struct vt_clock_event *e)
 {
-    static const char *const sources[] = { "map", "view", "agent", "channel" };
-    const char *kind = "epoch";
-    if (e->source == VT_CLOCK_EVENT_VIEW)
-        kind = report_os_clocks[e->kind % VTG_NR_OS_CLOCKS];
-    else if (e->source == VT_CLOCK_EVENT_AGENT)
-        kind = report_agent_events[e->kind <= VTG_EVENT_MISSED ? e->kind : 0];
-    else if (e->source == VT_CLOCK_EVENT_CHANNEL)
-        kind = report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS];
+    static const char *const sources[] = { "map", "view", "agent", "channel", "system", "slew" };
+    char says[2 * REPORT_NAME_LEN + 64];
     instant(b, o, "at_ns", e->at);
     text(b, o, "source", sources[e->source]);
-    text(b, o, "kind", kind);
+    text(b, o, "kind", report_clock_event_kind(e));
     i64(b, o, "a", e->a);
     i64(b, o, "b", e->b);
+    i64(b, o, "c", e->c);
     words(b, o, "text", e->text, sizeof(e->text));
+    text(b, o, "says", report_clock_event(says, sizeof(says), e, b->view->utf8));
 }
 
 static void put_stat(struct builder *b, cJSON *row, const struct vt_agent_clocks *k)

@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/address.h"
@@ -491,6 +492,23 @@ static void add_helper(struct builder *b, cJSON *row, const struct vt_helper_fig
     add_figure(b, row, "blocked", h->blocked);
 }
 
+static void add_events(struct builder *b, cJSON *row, const struct vt_guest *g)
+{
+    struct report_event *events = NULL;
+    size_t n = 0;
+    b->failed |= report_guest_events(g, b->view->utf8, &events, &n) != 0;
+    cJSON *list = add_array(b, row, "events");
+    for (size_t i = 0; i < n; i++) {
+        cJSON *o = add_row(b, list);
+        add_i64(b, o, "at_ns", (int64_t)(events[i].at.v - b->view->epoch.v));
+        add_text(b, o, "kind", events[i].kind);
+        add_i64(b, o, "a", events[i].a);
+        add_i64(b, o, "b", events[i].b);
+        add_text(b, o, "says", events[i].text);
+    }
+    free(events);
+}
+
 static void add_joint(struct builder *b, cJSON *row, const struct vt_joint_figures *joint)
 {
     if (!joint->known) {
@@ -525,6 +543,7 @@ static void add_guest(struct builder *b, cJSON *row, size_t index)
         add_clock(b, add_row(b, list), &g->clocks[i]);
     if (g->agent_clocks)
         b->failed |= !report_json_agent_clocks(list, g->agent_clocks, b->view);
+    add_events(b, row, g);
     cJSON *helpers = add_array(b, row, "helpers");
     for (size_t i = 0; i < g->nr_helpers; i++)
         add_helper(b, add_row(b, helpers), &g->helpers[i]);

@@ -164,8 +164,32 @@ extern const char *const report_os_clocks[VTG_NR_OS_CLOCKS];
 extern const char *const report_agent_events[VTG_EVENT_MISSED + 1];
 extern const char *const report_channel_events[VT_NR_CHANNEL_EVENTS];
 
+extern const char *const report_os_titles[VTG_NR_OS_CLOCKS];
+
+/* ---- events.c ---- */
+
 /** What happened, as a line; the guest's words in it are made harmless. */
 const char *report_clock_event(char *out, size_t n, const struct vt_clock_event *e, bool utf8);
+/** Its name, static. */
+const char *report_clock_event_kind(const struct vt_clock_event *e);
+
+struct report_event {
+    host_ns at;
+    const char *kind; /* static */
+    int64_t a, b;     /* of a stop: ns; of a channel's: count, times; else as of struct vt_clock_event */
+    char text[320];
+};
+/**
+ * What is worth telling, by time: each thing once, however many told of it. *ret is to be freed.
+ * 0 or -ENOMEM.
+ */
+int report_guest_events(const struct vt_guest *g, bool utf8, struct report_event **ret, size_t *ret_n);
+void report_text_events(const struct report_view *v, FILE *out);
+/** All events of a guest with an agent. */
+void report_text_clock_events(const struct report_view *v, const struct vt_guest *g, FILE *out);
+
+/* ---- clocks.c ---- */
+
 void report_text_agent_clocks(const struct report_view *v, FILE *out);
 /** `vtime report --clocks`: the head of the report and all that is known of clocks. */
 void report_text_clocks(const struct report_view *v, FILE *out);

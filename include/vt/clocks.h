@@ -67,7 +67,15 @@ enum vt_clock_event_source {
     VT_CLOCK_EVENT_MAP,
     VT_CLOCK_EVENT_VIEW,
     VT_CLOCK_EVENT_AGENT,
-    VT_CLOCK_EVENT_CHANNEL
+    VT_CLOCK_EVENT_CHANNEL,
+    VT_CLOCK_EVENT_SYSTEM, /* kind: enum vt_system_event; a: nothing had come from the old one for ns */
+    VT_CLOCK_EVENT_SLEW,   /* MONOTONIC against MONOTONIC_RAW from here on: a parts in 10^9, within ± b */
+};
+
+enum vt_system_event {
+    VT_SYSTEM_BOOTED,    /* another boot id */
+    VT_SYSTEM_RESTARTED, /* the same boot, another agent */
+    VT_SYSTEM_OVERLAPS,  /* a: so many frames tell of tasks on a vCPU on which others told were, too */
 };
 
 #define VT_MAX_CLOCK_EVENTS 1024 /* of one guest, the newest */
@@ -76,7 +84,8 @@ struct vt_clock_event {
     enum vt_clock_event_source source;
     uint32_t
         kind; /* AGENT: enum vtg_event_kind; CHANNEL: enum vt_channel_event_kind; VIEW: enum vtg_os_clock */
-    int64_t a, b;  /* VIEW, MAP: stepped by ns, within ± b; CHANNEL: a is the count */
+    int64_t a, b;  /* VIEW, MAP: stepped by ns, within ± b; CHANNEL: a is the count; AGENT: as it said */
+    int64_t c;     /* AGENT's CPU: which; its AWAY: frames dropped meanwhile */
     char text[65]; /* hostile */
 };
 

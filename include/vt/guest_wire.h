@@ -226,8 +226,8 @@ enum vtg_event_kind {
     VTG_EVENT_SUSPEND = 5,     /* the guest was suspended; a: for ns (BOOTTIME - MONOTONIC grew) */
     VTG_EVENT_CPU = 6,         /* cpu went online (a = 1) or offline (0) */
     VTG_EVENT_DROPPED = 7,     /* a: frames for which there was no room while the host was away */
-    VTG_EVENT_AWAY = 8,        /* the host was away; a: for ns */
-    VTG_EVENT_NTP = 9,         /* adjtimex status or frequency changed; a, b: status, freq */
+    VTG_EVENT_AWAY = 8,        /* the host was away; a: for ns, b: frames kept for it */
+    VTG_EVENT_NTP = 9,         /* adjtimex changed; a, b: status, freq; text: the tick's length in us */
     VTG_EVENT_MISSED = 10,     /* a: views that were due and not made: the agent did not run */
 };
 struct vtg_event {

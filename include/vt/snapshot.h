@@ -117,6 +117,9 @@ struct vt_joint_figures {
     int64_t residual_ns; /* window - sum of them: what pieces of a vCPU's time leave out or cover twice */
 };
 
+/* Stretches shorter than this are told in sums only. */
+#define VT_STOP_LEAST_NS (VT_NSEC_PER_SEC / 10)
+#define VT_MAX_STOPS     16
 struct vt_vcpu_figures {
     struct vt_vcpu vcpu;
     uint64_t window_ns;
@@ -144,6 +147,11 @@ struct vt_vcpu_figures {
     uint64_t proc_run_ns, proc_run_delay_ns; /* schedstat's growth over the checkpoints in the window */
     uint64_t on_cpu_ns, run_delay_ns;        /* ours over that same stretch */
     enum vt_state now;                       /* at the window's end */
+    /* When it was STOPPED, the first of them; none where the recording has no slices: no place is known then.
+     */
+    size_t nr_stops;
+    struct vt_window stops[VT_MAX_STOPS];
+    uint64_t more_stops; /* so many that found no room */
     struct vt_counter_set counters;
     size_t nr_exits; /* by kernel and user time, the most first */
     struct vt_exit_figure *exits_by;

@@ -286,6 +286,13 @@ cpu_used() {
       $4 == session { ticks += $12 + $13 + $14 + $15 } END { print int(ticks * 1000 / hz) }'
 }
 
+# cut_channel, join_channel NAME: of the agent of a UML guest: as if the line were cut
+cut_channel() {
+  kill -USR1 "$(cat "$GUESTS_DIR/$1/agent.pid")"
+}
+
+join_channel() { cut_channel "$1"; }
+
 # end_guests: all of this file, and the rivals; for teardown
 end_guests() {
   local place

@@ -4,6 +4,8 @@
  * the other end is whoever connects to the unix socket, one at a time. Nobody there:
  * what comes over the line is dropped, as QEMU's serial ports do it. For User Mode
  * Linux (ssl0=fd:FD), which has no such channel of its own.
+ * SIGUSR1 to the process whose pid is in SOCKET.pid cuts the line: who is there is hung up, nobody
+ * is let in, and what comes is dropped; another one joins it again.
  * COMMAND keeps this process's pid; the line is served by a process of its own session
  * that is nobody's child. When COMMAND is gone it ends what that left in its process
  * group: of User Mode Linux, threads with the memory of its main process outlive that one.
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -58,7 +61,9 @@ static bool way_drain(struct way *w, int to)
 struct line {
     int door, guest, client; /* client: -1 while nobody is there */
     int command;             /* descriptor of COMMAND's process */
-    struct way out, in;      /* of the guest, to the guest */
+    int signals;
+    const char *path;
+    struct way out, in; /* of the guest, to the guest */
 };
 
 static void hang_up(struct line *l)
@@ -69,11 +74,12 @@ static void hang_up(struct line *l)
 }
 
 /* Waits until something can be done, for as long as it takes; false: COMMAND has ended. */
-static bool wait_for(const struct line *l, struct pollfd *guest, struct pollfd *client)
+static bool wait_for(const struct line *l, struct pollfd *guest, struct pollfd *client, bool *told)
 {
-    struct pollfd p[3] = { { .fd = l->guest },
+    struct pollfd p[4] = { { .fd = l->guest },
                            { .fd = l->client < 0 ? l->door : l->client },
-                           { .fd = l->command, .events = POLLIN } };
+                           { .fd = l->command, .events = POLLIN },
+                           { .fd = l->signals, .events = POLLIN } };
 
     if (l->out.n == 0)
         p[0].events |= POLLIN;
@@ -83,11 +89,45 @@ static bool wait_for(const struct line *l, struct pollfd *guest, struct pollfd *
         p[1].events |= POLLIN;
     else
         p[0].events |= POLLOUT;
-    if (poll(p, 3, -1) < 0 && errno != EINTR)
+    if (poll(p, 4, -1) < 0 && errno != EINTR)
         die("poll");
     *guest = p[0];
     *client = p[1];
+    *told = p[3].revents != 0;
     return p[2].revents == 0;
+}
+
+static int open_door(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        die(path);
+    }
+    strcpy(address.sun_path, path);
+    unlink(path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 1) != 0)
+        die(path);
+    return fd;
+}
+
+static void cut_or_join(struct line *l)
+{
+    struct signalfd_siginfo info;
+
+    if (read(l->signals, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (l->client >= 0)
+        hang_up(l);
+    if (l->door < 0) {
+        l->door = open_door(l->path);
+        return;
+    }
+    close(l->door);
+    l->door = -1;
+    unlink(l->path);
 }
 
 /* serve: returns when the guest is gone */
@@ -95,10 +135,14 @@ static void serve(struct line *l)
 {
     for (;;) {
         struct pollfd guest, client;
-        bool there = true;
+        bool there = true, told = false;
 
-        if (!wait_for(l, &guest, &client))
+        if (!wait_for(l, &guest, &client, &told))
             return;
+        if (told) {
+            cut_or_join(l);
+            continue;
+        }
         if ((guest.revents & POLLOUT) && !way_drain(&l->in, l->guest))
             return;
         if ((guest.revents & POLLIN) ? !way_fill(&l->out, l->guest) : (guest.revents & POLLHUP))
@@ -119,22 +163,6 @@ static void serve(struct line *l)
     }
 }
 
-static int open_door(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        errno = ENAMETOOLONG;
-        die(path);
-    }
-    strcpy(address.sun_path, path);
-    unlink(path);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 1) != 0)
-        die(path);
-    return fd;
-}
-
 /* Once COMMAND, the leader of its process group, has ended: the rest of the group. */
 static void end_rest(const struct line *l, pid_t command)
 {
@@ -143,6 +171,26 @@ static void end_rest(const struct line *l, pid_t command)
     while (poll(&p, 1, -1) < 0 && errno == EINTR)
         ;
     kill(-command, SIGKILL);
+}
+
+/* SIGUSR1 by a descriptor; and where it is to be sent to. */
+static void take_signals(struct line *l)
+{
+    char name[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
+    sigset_t set;
+    FILE *f;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        die("sigprocmask");
+    l->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    snprintf(name, sizeof(name), "%s.pid", l->path);
+    f = fopen(name, "w");
+    if (l->signals < 0 || !f)
+        die(name);
+    fprintf(f, "%d\n", (int)getpid());
+    fclose(f);
 }
 
 /* Of two forks the first ends at once: the second belongs to nobody. */
@@ -167,9 +215,10 @@ static void serve_apart(struct line *l, int guests_end)
     if (fork() != 0)
         _exit(0);
     close(guests_end);
+    take_signals(l);
     /* What the caller's other descriptors lead to must not be held open. */
     for (int fd = 0; fd < 1024; fd++)
-        if (fd != l->door && fd != l->guest && fd != l->command)
+        if (fd != l->door && fd != l->guest && fd != l->command && fd != l->signals)
             close(fd);
     fcntl(l->guest, F_SETFL, O_NONBLOCK);
     serve(l);
@@ -187,6 +236,7 @@ int main(int argc, char **argv)
         fputs("usage: line SOCKET FD -- COMMAND...\n", stderr);
         return 2;
     }
+    line.path = argv[1];
     line.door = open_door(argv[1]);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         die("socketpair");

@@ -38,6 +38,12 @@ enum what {
     DEAF = 1 << 7,      /* answers nothing */
     ANEW = 1 << 8,      /* another session every half second */
     TASKS = 1 << 9,     /* stretches of tasks that don't unpack */
+    FUTURE = 1 << 10,   /* answers from the future, and some to questions that are yet to be asked */
+    OVERLAPS = 1 << 11, /* two tasks on one vCPU at a time, and stretches beyond the counter's end */
+    RATE = 1 << 12,     /* sound frames, as many as go out */
+    NOREAD = 1 << 13,   /* reads nothing after the first questions */
+    CONNECTS = 1 << 14, /* comes and goes a thousand times before */
+    KNOWN = 1 << 15,    /* a session and a boot id that others have too */
 };
 static const struct {
     const char *name;
@@ -45,13 +51,16 @@ static const struct {
 } whats[] = { { "lengths", LENGTHS },     { "crc", CRC },         { "replay", REPLAY },
               { "backwards", BACKWARDS }, { "garbage", GARBAGE }, { "escapes", ESCAPES },
               { "unasked", UNASKED },     { "deaf", DEAF },       { "anew", ANEW },
-              { "tasks", TASKS } };
+              { "tasks", TASKS },         { "future", FUTURE },   { "overlaps", OVERLAPS },
+              { "rate", RATE },           { "noread", NOREAD },   { "connects", CONNECTS },
+              { "known", KNOWN } };
 
 struct sim {
     int fd;
     unsigned what;
     const char *name;
-    uint64_t session, last_id;
+    uint64_t boot;
+    uint64_t session, last_id, task_tsc;
     uint32_t first, next; /* seq of the oldest kept, and of the next new one */
     uint32_t sent;        /* next to be sent */
     uint8_t kept[KEEP][sizeof(struct vtg_frame) + VTG_MAX_PAYLOAD];
@@ -122,6 +131,8 @@ static void introduce(struct sim *s)
     struct vtg_hello hello = { .kind = VTG_KIND_LINUX, .nr_vcpus = 1 };
     struct vtg_system system = { .session = s->session, .nr_online = 1, .nr_possible = 1, .user_hz = 100 };
 
+    system.boot_id[0] = system.boot_id[1] = s->what & KNOWN ? 0xb007 : s->boot;
+
     name_it(s, hello.name, sizeof(hello.name));
     name_it(s, system.kernel, sizeof(system.kernel));
     name_it(s, system.clocksource, sizeof(system.clocksource));
@@ -133,7 +144,7 @@ static void begin_session(struct sim *s)
 {
     if (getrandom(&s->session, sizeof(s->session), 0) != sizeof(s->session))
         fail("getrandom");
-    s->session |= 1;
+    s->session = s->what & KNOWN ? 0x5e55 : s->session | 1;
     s->first = s->next = s->sent = 0;
     introduce(s);
 }
@@ -166,15 +177,28 @@ static void mark(struct sim *s, enum vtg_mark_kind kind)
     keep(s, VTG_MARK, &m, sizeof(m));
 }
 
-static void stretches(struct sim *s)
+static void stretch(struct sim *s, uint64_t from, uint64_t to, uint32_t more)
 {
-    struct vtg_tasks t = { .base_tsc = 1000, .source = VTG_TASKS_BPF };
+    struct vtg_tasks t = { .base_tsc = from, .source = VTG_TASKS_BPF };
     struct vtg_task_cursor c = vtg_task_begin(&t);
-    const struct vtg_stretch one = { .from = 1000, .to = 2000, .tid = 7, .end = VTG_TASK_SLEPT };
+    const struct vtg_stretch one = { .from = from, .to = to, .tid = 7, .end = VTG_TASK_SLEPT };
 
     vtg_pack_stretch(&t, &c, &one);
-    t.nr += s->what & TASKS ? 5 : 0;
+    t.nr += more;
     keep(s, VTG_TASKS, &t, (uint32_t)offsetof(struct vtg_tasks, data) + t.bytes);
+}
+
+static void stretches(struct sim *s)
+{
+    const uint64_t now = tsc(s), last = s->task_tsc && s->task_tsc < now ? s->task_tsc : now - 1000;
+
+    s->task_tsc = now;
+    stretch(s, last, now, s->what & TASKS ? 5 : 0);
+    if (s->what & OVERLAPS) {
+        stretch(s, last - (now - last) / 2, now - (now - last) / 2, 0);
+        stretch(s, UINT64_MAX - 500, 500, 0);
+        stretch(s, 0, UINT64_MAX, 0);
+    }
 }
 
 /* ---- what a hostile one adds, at each view ---- */
@@ -211,6 +235,20 @@ static void be_hostile(struct sim *s)
         n = vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong));
         put(s, frame, n);
     }
+}
+
+/* What is kept, again and again: each frame is sound, and all of them together are too many. */
+static void pour_frames(struct sim *s, uint64_t until)
+{
+    while (s->next - s->first < KEEP)
+        view(s);
+    while (s->garbage < UINT64_C(1) << 30 && now_ns() < until)
+        for (uint32_t i = s->first; i != s->next && now_ns() < until; i++, s->frames++) {
+            if (!put(s, s->kept[i % KEEP], s->length[i % KEEP]))
+                return;
+            s->garbage += s->length[i % KEEP];
+        }
+    s->sent = s->next;
 }
 
 static void pour_garbage(struct sim *s, uint64_t until)
@@ -253,7 +291,16 @@ static void on_frame(void *context, enum vtg_type type, const union vt_frame_bod
     if (body->ping.session != s->session || !body->ping.have_seq)
         s->sent = s->first;
     pong.tsc_sent = tsc(s);
+    if (s->what & FUTURE && s->pings > 3) {
+        pong.tsc_received += s->pings << 33; /* some seconds more each time */
+        pong.tsc_sent += s->pings << 33;
+    }
     put(s, frame, vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong)));
+    if (s->what & FUTURE) { /* the same again, and one that guesses what will be asked */
+        put(s, frame, vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong)));
+        pong.id++;
+        put(s, frame, vt_frame_encode(frame, VTG_PONG, 0, &pong, sizeof(pong)));
+    }
 }
 
 static void serve(struct sim *s, int wait_ms)
@@ -261,7 +308,9 @@ static void serve(struct sim *s, int wait_ms)
     struct pollfd wait = { .fd = s->fd, .events = POLLIN };
     uint8_t buf[4096];
 
-    if (poll(&wait, 1, wait_ms) > 0) {
+    if (s->what & NOREAD && s->pings > 5)
+        usleep(1000 * (useconds_t)wait_ms);
+    else if (poll(&wait, 1, wait_ms) > 0) {
         const ssize_t n = read(s->fd, buf, sizeof(buf));
         if (n > 0)
             vt_frame_decode(&s->decoder, buf, (size_t)n, on_frame, s);
@@ -301,7 +350,9 @@ static int open_channel(const char *where)
         return fd < 0 ? (fail("open"), fd) : fd;
     }
     if (!a.listens) {
-        const int fd = vt_agent_connect(&a, &pending);
+        int fd;
+        while ((fd = vt_agent_connect(&a, &pending)) == -EAGAIN)
+            usleep(1000); /* so many wait to be let in already */
         struct pollfd wait = { .fd = fd, .events = POLLOUT };
         if (fd < 0 || (pending && (poll(&wait, 1, 5000) <= 0 || vt_agent_connected(fd))))
             fail("connect");
@@ -314,6 +365,21 @@ static int open_channel(const char *where)
     const int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK);
     vt_agent_unlisten(&a, listening);
     return fd;
+}
+
+/* Some say nothing, some half a frame, some their name. */
+static void come_and_go(struct sim *s, const char *where)
+{
+    uint8_t frame[sizeof(struct vtg_frame) + sizeof(struct vtg_hello)];
+    struct vtg_hello hello = { .kind = VTG_KIND_LINUX, .nr_vcpus = 1 };
+
+    for (unsigned i = 0; i < 1000; i++) {
+        s->fd = open_channel(where);
+        name_it(s, hello.name, sizeof(hello.name));
+        const size_t n = vt_frame_encode(frame, VTG_HELLO, i, &hello, sizeof(hello));
+        put(s, frame, i % 3 == 0 ? 0 : i % 3 == 1 ? n / 2 : n);
+        close(s->fd);
+    }
 }
 
 static void parse_whats(struct sim *s, char **words)
@@ -344,6 +410,10 @@ int main(int argc, char **argv)
     parse_whats(&s, argv + 3);
     printf("%d\n", (int)getpid());
     fflush(stdout);
+    if (getrandom(&s.boot, sizeof(s.boot), 0) != sizeof(s.boot))
+        fail("getrandom");
+    if (s.what & CONNECTS)
+        come_and_go(&s, argv[1]);
     s.fd = open_channel(argv[1]);
     const uint64_t begin = now_ns(), end = begin + (uint64_t)(atof(argv[2]) * 1e9);
     begin_session(&s);
@@ -361,6 +431,8 @@ int main(int argc, char **argv)
         }
         if (s.what & GARBAGE)
             pour_garbage(&s, now_ns() + 20000000u);
+        if (s.what & RATE && s.pings > 2)
+            pour_frames(&s, now_ns() + 20000000u);
         serve(&s, 5);
     }
     mark(&s, VTG_MARK_END);

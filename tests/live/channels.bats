@@ -173,6 +173,23 @@ check_agent() {
   [[ $(events owner) == *GARBAGE* ]]
 }
 
+# most_memory: of the recorder until now, in KiB
+most_memory() { awk '$1 == "VmHWM:" { print $2 }' "/proc/$record_pid/status"; }
+
+# The store's own cache grows with the first rows, and no more than that is allowed, KiB.
+MEMORY_ALLOWED=$((16 << 10))
+
+# named KIND…: each stands in the report's list of events of the hostile guest, in words too
+named() {
+  local kind
+  "$VTIME" report --json "$run_vt" >"$BATS_TEST_TMPDIR/named"
+  for kind in "$@"; do
+    jq -e --arg k "$kind" '[.guests[] | select(.name | startswith("agentsim")).events[] | select(.kind == $k)] | length >= 1' \
+      "$BATS_TEST_TMPDIR/named" >/dev/null || { echo "not named: $kind" && return 1; }
+  done
+  "$VTIME" report "$run_vt" | grep -q '^Events: '
+}
+
 # beside_a_guest SECONDS WHAT…: a payload guest that marks its work, and the hostile one
 beside_a_guest() {
   local seconds=$1
@@ -180,23 +197,36 @@ beside_a_guest() {
   start_sim "unix-listen:$BATS_TEST_TMPDIR/s" $((seconds + 3)) "$@"
   sleep 0.3
   start_record "$run_vt" --agent "$sim_pid=unix:$BATS_TEST_TMPDIR/s"
+  local before
+  before=$(most_memory)
   start_guest victim --workload spin --seconds "$seconds"
   wait "$guest_pid"
   sleep 0.6
+  echo "# $*: the recorder had at most $before KiB before, $(most_memory) KiB after"
+  [ $(($(most_memory) - before)) -lt $MEMORY_ALLOWED ]
   stop_record
   wait "$sim_pid"
+  check_victim
+}
+
+# check_victim: a guest beside a hostile one
+check_victim() {
   # the other guest: all its frames, exactly accounted, and nothing is said of its channel
   [ "$(sql "select group_concat(kind) from (select mark.kind from mark join vm on vm.id = mark.vm where vm.name = 'victim' order by mark.id)")" = 1,2 ]
   [ -z "$(events victim)" ]
   run report "$run_vt" '[.guests[] | select(.name == "victim") | .vcpus[].residual_ns == 0] | all and length == 1'
   [ "$output" = true ]
-  run report "$run_vt" '.guests[] | select(.name == "victim") | .benchmarks | length == 1'
+  # its clock and ours agree, and nothing befell it
+  run report "$run_vt" '.guests[] | select(.name == "victim") | (.benchmarks | length == 1) and .events == [] and
+    (.benchmarks[0] | .true.residual_ns == 0 and .true.elapsed.bound_ns < 1000 and
+     (.believed.kvmclock.ns - .true.elapsed.ns | fabs) < 1e5)'
   [ "$output" = true ]
 }
 
 @test "a hostile agent is named for what it does, and another guest's marks and figures are whole" {
   beside_a_guest 4 lengths crc replay backwards escapes unasked tasks
   [ "$(events 'agentsim/%')" = ABSURD,DAMAGED,GARBAGE,OPENED,REPLAYED,SESSION ]
+  named absurd damaged garbage replayed
   # at most one row of a kind and tick: half a second each
   [ "$(sql 'select max(n) <= 14 from (select count(*) as n from channel_event group by vm, kind)')" = 1 ]
   # nothing that a terminal would obey
@@ -216,6 +246,7 @@ beside_a_guest() {
 @test "a flood of garbage waits; the collector's memory is bounded, and the other guest is served" {
   beside_a_guest 6 garbage
   [[ $(events 'agentsim/%') == *FLOODED*GARBAGE* ]]
+  named flooded garbage
   run cat "$BATS_TEST_TMPDIR/sim.out"
   garbage=$(sed -n 's/.*garbage //p' "$BATS_TEST_TMPDIR/sim.out")
   # a mebibyte each tick, and what the socket holds
@@ -224,4 +255,87 @@ beside_a_guest() {
   [ "$garbage" -le $(((ticks + 3) << 20)) ]
   # what it takes of memory beside the first writing: the store's own cache, and no more
   [ "$(sql 'select max(rss_bytes) - min(rss_bytes) < 16 << 20 from observer')" = 1 ]
+}
+
+@test "answers from the future, twice, and to what was not asked yet; tasks that overlap: named, and nobody else's" {
+  beside_a_guest 4 future overlaps
+  named absurd damaged overlaps epoch
+  # no answer counts twice
+  [ "$(sql 'select count(*) from (select 1 from exchange group by sent_ns having count(*) > 1)')" = 0 ]
+  # and none of its figures is more than there was time
+  run report "$run_vt" '[.guests[] | select(.name | startswith("agentsim")).benchmarks[] | .true.elapsed.ns] | all(. < 2e10)'
+  [ "$output" = true ]
+}
+
+@test "another guest's session and boot id are believed of nobody but who has that channel" {
+  local honest honest_vm
+  "$SIM" "unix-listen:$BATS_TEST_TMPDIR/honest" 7 known >"$BATS_TEST_TMPDIR/honest.out" 2>&1 3>&- &
+  honest=$!
+  start_sim "unix-listen:$BATS_TEST_TMPDIR/s" 7 known future replay claim=inside
+  sleep 0.3
+  start_record "$run_vt" --agent "$honest=unix:$BATS_TEST_TMPDIR/honest" --agent "$sim_pid=unix:$BATS_TEST_TMPDIR/s"
+  sleep 4
+  stop_record
+  wait "$honest" "$sim_pid"
+  honest_vm=$(sql "select id from vm where tgid = $honest")
+  [ "$(sql 'select count(distinct session) from system')" = 1 ] # both say the same
+  [ "$(sql "select group_concat(kind) from channel_event where vm = $honest_vm and kind not in
+    (select value from code where code.kind = 'channel' and name in ('OPENED', 'SESSION'))")" = "" ]
+  run report "$run_vt" ".guests[] | select(.pid == $honest) | .events == [] and (.clocks[-1] | .boots == 1 and
+    .sessions == 1 and .exchanges.count >= 8 and .exchanges.absurd == 0 and .agent.views >= 20 and
+    .agent.views_unmapped == 0 and .system_clocks.monotonic.steps == 0)"
+  [ "$output" = true ]
+  named absurd
+}
+
+@test "sound frames at more than ten times what is allowed: the rest waits" {
+  beside_a_guest 4 rate
+  named flooded
+  local ticks views
+  ticks=$(sql 'select count(*) from observer')
+  views=$(sql 'select count(*) from os_view')
+  echo "# $views views in $ticks ticks, $(tail -n 1 "$BATS_TEST_TMPDIR/sim.out")"
+  # 4096 each tick; a read that is under way is finished
+  [ "$views" -le $(((ticks + 3) * 4500)) ]
+}
+
+@test "who reads nothing is told as silent; questions don't pile up" {
+  beside_a_guest 4 noread
+  named silent
+  [ "$(sql 'select count(*) < 10 from exchange')" = 1 ]
+}
+
+@test "a thousand connections leave no trace in memory, descriptors or another guest" {
+  local before fds
+  start_record "$run_vt"
+  start_guest victim --workload spin --seconds 4
+  sleep 1
+  before=$(most_memory)
+  fds=$(find "/proc/$record_pid/fd" | wc -l)
+  start_sim "unix:$BATS_TEST_TMPDIR/agent" 2 connects
+  wait "$sim_pid"
+  wait "$guest_pid"
+  sleep 1.2
+  echo "# at most $before KiB before, $(most_memory) KiB after; $fds descriptors, $(find "/proc/$record_pid/fd" | wc -l)"
+  [ $(($(most_memory) - before)) -lt $MEMORY_ALLOWED ]
+  [ "$(find "/proc/$record_pid/fd" | wc -l)" -le $((fds + 4)) ]
+  stop_record
+  check_victim
+  [ "$(sql "select count(*) from mark join vm on vm.id = mark.vm where vm.name like 'agentsim/%'")" = 2 ] # the last one was heard
+}
+
+@test "a file of a gigabyte of garbage is passed over, in bounded memory" {
+  start_record "$run_vt"
+  start_guest owner --workload spin --seconds 2
+  "$SIM" "file:$BATS_TEST_TMPDIR/words" 1 >"$BATS_TEST_TMPDIR/sim.out"
+  wait "$guest_pid"
+  stop_record
+  head -c 20000000 /dev/urandom >"$BATS_TEST_TMPDIR/junk"
+  truncate -s 1G "$BATS_TEST_TMPDIR/junk" # the rest is zeros, which take no room
+  cat "$BATS_TEST_TMPDIR/words" >>"$BATS_TEST_TMPDIR/junk"
+  # no more than so much of address space: what is not bounded fails
+  (ulimit -v $((256 << 10)) && "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/junk") >"$BATS_TEST_TMPDIR/said" 2>&1
+  rm "$BATS_TEST_TMPDIR/junk"
+  grep -q '107[0-9]\{7\} bytes of garbage' "$BATS_TEST_TMPDIR/said"
+  [ "$(sql 'select count(*) >= 8 from os_view')" = 1 ]
 }

@@ -311,6 +311,7 @@ static int add_event(struct vt_correlator *c, struct line *l)
     r.event.tsc = number(l, "tsc");
     r.event.kind = (uint32_t)number(l, "kind");
     r.event.a = (int64_t)number(l, "a");
+    r.event.b = (int64_t)number(l, "b");
     return vt_correlator_guest_record(c, &r);
 }
 
@@ -521,6 +522,9 @@ static void expect_vcpu(struct line *l, const struct vt_snapshot *s, int64_t id)
             expect_number(l, "desync", (int64_t)f->desync);
             expect_number(l, "switches", (int64_t)f->switches);
             expect_number(l, "exits", (int64_t)f->exits);
+            expect_number(l, "stops", (int64_t)f->nr_stops);
+            if (text(l, "stop"))
+                expect_number(l, "stop", f->nr_stops ? (int64_t)(f->stops[0].to.v - f->stops[0].from.v) : -1);
             expect_number(l, "on_cpu", (int64_t)f->on_cpu_ns);
             expect_number(l, "run_delay", (int64_t)f->run_delay_ns);
             expect_hops(l, f);
@@ -656,6 +660,37 @@ static void expect_os_clock(struct line *l, const struct vt_agent_clocks *k, uns
         die(l, "%s is %.3f +- %.3f", key, f->drift_ppm, f->drift_bound_ppm);
 }
 
+/* How many there are of a source and kind; the last one's amounts. */
+static size_t count_events(const struct vt_agent_clocks *k, enum vt_clock_event_source source, uint32_t kind,
+                           struct vt_clock_event *ret)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < k->nr_events; i++)
+        if (k->events[i].source == source && k->events[i].kind == kind) {
+            *ret = k->events[i];
+            n++;
+        }
+    return n;
+}
+
+static void expect_events(struct line *l, const struct vt_agent_clocks *k)
+{
+    struct vt_clock_event e = { 0 };
+    expect_number(l, "booted", (int64_t)count_events(k, VT_CLOCK_EVENT_SYSTEM, VT_SYSTEM_BOOTED, &e));
+    expect_number(l, "restarted", (int64_t)count_events(k, VT_CLOCK_EVENT_SYSTEM, VT_SYSTEM_RESTARTED, &e));
+    expect_number(l, "overlaps", count_events(k, VT_CLOCK_EVENT_SYSTEM, VT_SYSTEM_OVERLAPS, &e) ? e.a : 0);
+    expect_number(l, "slews", (int64_t)count_events(k, VT_CLOCK_EVENT_SLEW, VTG_OS_MONOTONIC, &e));
+    const char *ppm = text(l, "slew");
+    const double off = ppm ? atof(ppm) - (double)e.a / 1e3 : 0;
+    if (ppm && (off > (double)e.b / 1e3 || off < (double)-e.b / 1e3 || e.b > 1000))
+        die(l, "slewed by %.3f +- %.3f ppm", (double)e.a / 1e3, (double)e.b / 1e3);
+    expect_number(l, "away", count_events(k, VT_CLOCK_EVENT_AGENT, VTG_EVENT_AWAY, &e) ? e.a : 0);
+    if (text(l, "away.kept"))
+        expect_number(l, "away.kept", e.b);
+    if (text(l, "away.dropped"))
+        expect_number(l, "away.dropped", e.c);
+}
+
 static void expect_agent(struct line *l, const struct vt_guest *g)
 {
     static const char *const names[VT_NR_CLOCK_METHODS + 1] = { "kvm-offset", "identity", "messages",
@@ -684,6 +719,7 @@ static void expect_agent(struct line *l, const struct vt_guest *g)
     expect_number(l, "residual.inside", (int64_t)k->residual.inside);
     if (k->method != VT_NR_CLOCK_METHODS)
         expect_most(l, "most.bound", k->methods[k->method].max_ns);
+    expect_events(l, k);
     expect_os_clock(l, k, VTG_OS_MONOTONIC, "mono");
     expect_os_clock(l, k, VTG_OS_REALTIME, "real");
     for (size_t i = 0; event && i <= k->nr_events; i++) {

@@ -455,13 +455,15 @@ static void speak(struct made *m, struct spoken *s)
     s->epoch[1].drift_ppm = -3.25;
     s->interval[0] =
         (struct vt_clock_interval){ .window = { { S }, { 12 * S } }, .samples = 100, .max_ns = 110000 };
-    s->event[0] = (struct vt_clock_event){ { 2 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_CLAIMED, 1, 0, "" };
+    s->event[0] =
+        (struct vt_clock_event){ { 2 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_CLAIMED, 1, 0, 0, "" };
     memset(s->event[0].text, 0x9b, 64);
     s->event[1] =
-        (struct vt_clock_event){ { 3 * S }, VT_CLOCK_EVENT_AGENT, UINT32_MAX, INT64_MIN, -1, HOSTILE };
+        (struct vt_clock_event){ { 3 * S }, VT_CLOCK_EVENT_AGENT, UINT32_MAX, INT64_MIN, -1, 0, HOSTILE };
     s->event[2] =
-        (struct vt_clock_event){ { 4 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_REALTIME, 2000000000, 100, "" };
-    s->event[3] = (struct vt_clock_event){ { 5 * S }, VT_CLOCK_EVENT_MAP, 0, 0, 0, "the guest booted anew" };
+        (struct vt_clock_event){ { 4 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_REALTIME, 2000000000, 100, 0, "" };
+    s->event[3] =
+        (struct vt_clock_event){ { 5 * S }, VT_CLOCK_EVENT_MAP, 0, 0, 0, 0, "the guest booted anew" };
     k->epochs = s->epoch;
     k->nr_epochs = 2;
     k->intervals = s->interval;
@@ -498,6 +500,64 @@ static void clocks_of_a_system_are_told_and_hostile_words_stay_words(void **stat
     for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
         if (!strstr(text, told[i]))
             fail_msg("'%s' is not in:\n%s", told[i], text);
+    assert_true(is_harmless(text));
+    free(text);
+}
+
+static void what_befell_a_guest_is_named_once(void **state)
+{
+    static const char *const told[] = {
+        "Events: what befell",
+        "STOPPED 3.000 s",
+        "REALTIME stepped by +2.000 s",
+        "channel: replayed 77 frames, told 2 times in 4.000 s",
+        "channel was away 10.000 s; 12 frames buffered, 5 dropped",
+        "agent restarted, nothing from the old one for 1.000 s",
+        "the guest booted again",
+        "frequency slewed by +498.400 ppm +-0.100",
+        "clocksource tsc -> \\x1b[2J",
+        "MONOTONIC stepped 5 times in 400.000 ms, by +5.000 s in all",
+    };
+    static const char *const once[] = { "TAI stepped", "agent: REALTIME", "away 3.000 s", "agent: 5 frames" };
+    struct made *m = *state;
+    struct spoken s;
+    struct vt_clock_event e[] = {
+        { { 2 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_REALTIME, 2 * (int64_t)S, 100, 0, "" },
+        { { 2 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_TAI, 2 * (int64_t)S, 100, 0, "" },
+        { { 2 * S + 9 }, VT_CLOCK_EVENT_AGENT, VTG_EVENT_STEP, 2 * (int64_t)S, 0, 0, "" },
+        { { 3 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_REPLAYED, 70, 0, 0, "" },
+        { { 6 * S }, VT_CLOCK_EVENT_AGENT, VTG_EVENT_AWAY, 3 * (int64_t)S, 1, 0, "" }, /* it was stopped */
+        { { 7 * S }, VT_CLOCK_EVENT_CHANNEL, VT_CHANNEL_REPLAYED, 7, 0, 0, "" },
+        { { 7 * S }, VT_CLOCK_EVENT_SYSTEM, VT_SYSTEM_RESTARTED, (int64_t)S, 0, 0, "" },
+        { { 7 * S }, VT_CLOCK_EVENT_SYSTEM, VT_SYSTEM_BOOTED, 0, 0, 0, "" },
+        { { 8 * S }, VT_CLOCK_EVENT_SLEW, VTG_OS_MONOTONIC, 498400, 100, 0, "" },
+        { { 8 * S }, VT_CLOCK_EVENT_AGENT, VTG_EVENT_CLOCKSOURCE, 0, 0, 0, "tsc \x1b[2J" },
+        { { 12 * S }, VT_CLOCK_EVENT_AGENT, VTG_EVENT_AWAY, 10 * (int64_t)S, 12, 5, "" },
+        { { 12 * S }, VT_CLOCK_EVENT_AGENT, VTG_EVENT_DROPPED, 5, 0, 0, "" },
+        { { 13 * S }, VT_CLOCK_EVENT_VIEW, VTG_OS_MONOTONIC, (int64_t)S, 9, 0, "" },
+        { { 13 * S + S / 10 }, VT_CLOCK_EVENT_VIEW, VTG_OS_MONOTONIC, (int64_t)S, 9, 0, "" },
+        { { 13 * S + S / 5 }, VT_CLOCK_EVENT_VIEW, VTG_OS_MONOTONIC, (int64_t)S, 9, 0, "" },
+        { { 13 * S + 3 * S / 10 }, VT_CLOCK_EVENT_VIEW, VTG_OS_MONOTONIC, (int64_t)S, 9, 0, "" },
+        { { 13 * S + 2 * S / 5 }, VT_CLOCK_EVENT_VIEW, VTG_OS_MONOTONIC, (int64_t)S, 9, 0, "" },
+    };
+    char *text = NULL;
+    size_t n;
+    speak(m, &s);
+    s.clocks.events = e;
+    s.clocks.nr_events = sizeof(e) / sizeof(*e);
+    m->vcpu[0].nr_stops = 2; /* those that overlap, of several vCPUs too, are one */
+    m->vcpu[0].stops[0] = (struct vt_window){ { 3 * S }, { 5 * S } };
+    m->vcpu[0].stops[1] = (struct vt_window){ { 4 * S }, { 6 * S } };
+    FILE *f = open_memstream(&text, &n);
+    assert_non_null(f);
+    report_text_events(&m->view, f);
+    assert_int_equal(fclose(f), 0);
+    for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
+        if (!strstr(text, told[i]))
+            fail_msg("'%s' is not in:\n%s", told[i], text);
+    for (size_t i = 0; i < sizeof(once) / sizeof(*once); i++)
+        if (strstr(text, once[i]))
+            fail_msg("'%s' is in:\n%s", once[i], text);
     assert_true(is_harmless(text));
     free(text);
 }
@@ -904,6 +964,7 @@ int main(void)
         T(a_system_tells_runs_and_processes),
         T(a_hostile_name_does_not_command_gnuplot),
         T(clocks_of_a_system_are_told_and_hostile_words_stay_words),
+        T(what_befell_a_guest_is_named_once),
         T(clocks_of_a_system_are_a_row_of_its_clocks_in_json),
         T(a_chart_that_cannot_be_made_says_why),
         T(the_chart_draws_the_ledger),
