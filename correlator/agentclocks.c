@@ -42,19 +42,35 @@ static struct vt_clock_interval *interval_of(const struct pass *p, host_ns at)
 
 /* ---- events ---- */
 
-static int add_event(struct pass *p, const struct vt_clock_event *e)
-{
-    struct vt_agent_clocks *r = p->ret;
-    int error = vt_grow((void **)&r->events, &p->room_events, r->nr_events, sizeof(*r->events));
-    if (!error)
-        r->events[r->nr_events++] = *e;
-    return error;
-}
-
 static int by_time(const void *a, const void *b)
 {
     const struct vt_clock_event *x = a, *y = b;
     return (x->at.v > y->at.v) - (x->at.v < y->at.v);
+}
+
+/* In the order of time; the newest stay, what is left out is counted. */
+static void cut_events(struct vt_agent_clocks *r)
+{
+    if (r->nr_events)
+        qsort(r->events, r->nr_events, sizeof(*r->events), by_time);
+    if (r->nr_events <= VT_MAX_CLOCK_EVENTS)
+        return;
+    const size_t old = r->nr_events - VT_MAX_CLOCK_EVENTS;
+    memmove(r->events, r->events + old, VT_MAX_CLOCK_EVENTS * sizeof(*r->events));
+    r->events_left_out += old;
+    r->nr_events = VT_MAX_CLOCK_EVENTS;
+}
+
+/* They come from several logs, each by time: room for as many again as are kept. */
+static int add_event(struct pass *p, const struct vt_clock_event *e)
+{
+    struct vt_agent_clocks *r = p->ret;
+    if (r->nr_events >= 2 * VT_MAX_CLOCK_EVENTS)
+        cut_events(r);
+    int error = vt_grow((void **)&r->events, &p->room_events, r->nr_events, sizeof(*r->events));
+    if (!error)
+        r->events[r->nr_events++] = *e;
+    return error;
 }
 
 /* When it happened: by the map, where the guest's TSC says; else when it was told. */
@@ -133,18 +149,6 @@ static int add_channel_events(struct pass *p)
             return error;
     }
     return 0;
-}
-
-/* The newest stay. */
-static void cut_events(struct vt_agent_clocks *r)
-{
-    if (r->nr_events)
-        qsort(r->events, r->nr_events, sizeof(*r->events), by_time);
-    if (r->nr_events <= VT_MAX_CLOCK_EVENTS)
-        return;
-    r->events_left_out = r->nr_events - VT_MAX_CLOCK_EVENTS;
-    memmove(r->events, r->events + r->events_left_out, VT_MAX_CLOCK_EVENTS * sizeof(*r->events));
-    r->nr_events = VT_MAX_CLOCK_EVENTS;
 }
 
 /* ---- epochs ---- */
@@ -471,7 +475,7 @@ static int step_event(struct pass *p, unsigned int clock, const struct reading *
     const struct vt_clock_event e = {
         { r->at }, VT_CLOCK_EVENT_VIEW, clock, by, bound > INT64_MAX ? INT64_MAX : (int64_t)bound, 0, ""
     };
-    return p->ret->nr_events < 2 * VT_MAX_CLOCK_EVENTS ? add_event(p, &e) : 0;
+    return add_event(p, &e);
 }
 
 static double slope_ppm(int64_t rise, uint64_t run)

@@ -72,6 +72,7 @@ struct bench_pass {
     struct vt_window window;
     uint64_t looks_left;
     bool bare;
+    struct vt_marks marks; /* that are part of no benchmark */
 };
 
 /* ---- believed ---- */
@@ -372,12 +373,17 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
 
 /* ---- one benchmark ---- */
 
+static bool is_imported(const struct bench_pass *p, const struct vt_mark *mark)
+{
+    return vt_is_imported(p->c, mark->sample.host, mark->sample.host_tsc);
+}
+
 /*
  * From when to when on the host's clock: by the clock map; for a host process
  * by its own CLOCK_MONOTONIC; else by when the host had the marks, which is an
- * estimate.  False: the marks contradict each other.
+ * estimate, and not to be had of a file's.
  */
-static bool place(const struct bench_pass *p, const struct vt_vcpu_clock *clock, const struct vt_mark *begin,
+static enum vt_mark_lack place(const struct bench_pass *p, const struct vt_vcpu_clock *clock, const struct vt_mark *begin,
                   const struct vt_mark *end, struct vt_benchmark *b, uint64_t *ret_edge)
 {
     const struct vtg_clocks *from = &begin->sample.clocks, *to = &end->sample.clocks;
@@ -391,16 +397,18 @@ static bool place(const struct bench_pass *p, const struct vt_vcpu_clock *clock,
     } else if (!(from->have & to->have & VTG_HAVE_TSC) ||
                vt_vcpu_clock_to_ns(clock, first, begin->sample.host, &b->window.from, &bound[0]) ||
                vt_vcpu_clock_to_ns(clock, last, end->sample.host, &b->window.to, &bound[1])) {
+        if (is_imported(p, begin) || is_imported(p, end))
+            return clock->method || clock->by_whole ? VT_MARK_OUTSIDE : VT_MARK_LACKS_CLOCK;
         b->window.from = begin->sample.host;
         b->window.to = end->sample.host;
         b->elapsed.accuracy = VT_ESTIMATED;
     }
     if (b->window.from.v >= b->window.to.v)
-        return false;
+        return VT_MARK_BACKWARDS;
     b->elapsed.ns = b->window.to.v - b->window.from.v;
     b->elapsed.bound_ns = bound[0] + bound[1];
     *ret_edge = vt_max(bound[0], bound[1]);
-    return true;
+    return VT_MARK_LACKS_NOTHING;
 }
 
 /* What the gap workload said last before its next begin mark. */
@@ -504,19 +512,20 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     return r;
 }
 
-/* 1: filled; 0: not a benchmark; or -ENOMEM. */
+/* 1: filled; 0: not a benchmark, its mark is told alone; or -ENOMEM. */
 static int fill_one(struct bench_pass *p, size_t end_index, struct vt_benchmark *b)
 {
     const struct vt_mark *end = &p->m->marks[end_index], *begin = begin_of(p->m, end_index);
     uint64_t edge_ns;
     if (!begin)
-        return 0;
+        return vt_marks_add(&p->marks, end, NULL, VT_MARK_LACKS_BEGIN);
     const struct vt_vcpu_clock *clock = clock_of(p, end->sample.clocks.vcpu);
     if (!clock)
-        return 0;
+        return vt_marks_add(&p->marks, end, begin, VT_MARK_LACKS_CLOCK);
     *b = (struct vt_benchmark){ .vcpu_index = end->sample.clocks.vcpu, .from_host_process = p->bare };
-    if (!place(p, clock, begin, end, b, &edge_ns))
-        return 0;
+    const enum vt_mark_lack lack = place(p, clock, begin, end, b, &edge_ns);
+    if (lack)
+        return vt_marks_add(&p->marks, end, begin, lack);
     vt_name_clean(b->name, sizeof(b->name), begin->name, sizeof(begin->name));
     believe(&b->believed, clock, &begin->sample.clocks, &end->sample.clocks, b->elapsed.ns);
     b->work_done = less(end->sample.clocks.work_done, begin->sample.clocks.work_done);
@@ -535,11 +544,15 @@ static int fill_one(struct bench_pass *p, size_t end_index, struct vt_benchmark 
 static int fill_benchmarks(struct bench_pass *p, struct vt_window window, struct vt_guest *g)
 {
     size_t room = 0;
-    for (size_t i = p->m->nr_marks; i-- > 0 && g->nr_benchmarks < MAX_BENCHMARKS;) {
+    for (size_t i = p->m->nr_marks; i-- > 0;) {
         const struct vt_mark *mark = &p->m->marks[i];
-        if (mark->kind != VTG_MARK_END || mark->sample.host.v <= window.from.v ||
-            mark->sample.host.v > window.to.v)
+        const host_ns at = vt_mark_time(&p->marks, mark);
+        if (mark->kind != VTG_MARK_END || at.v <= window.from.v || at.v > window.to.v)
             continue;
+        if (g->nr_benchmarks == MAX_BENCHMARKS) {
+            p->marks.left_out++;
+            continue;
+        }
         int r = vt_grow((void **)&g->benchmarks, &room, g->nr_benchmarks, sizeof(*g->benchmarks));
         if (!r)
             r = fill_one(p, i, &g->benchmarks[g->nr_benchmarks]);
@@ -618,6 +631,11 @@ static void perceive(const struct bench_pass *p, struct vt_window window, struct
     believe(&g->perceived, clock, &first->clocks, &last->clocks, less(b.v, a.v));
 }
 
+static const struct vt_vcpu_clock *clock_of_mark(const void *context, uint32_t index)
+{
+    return clock_of(context, index);
+}
+
 int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, struct vt_window window,
                   struct vt_guest *g)
 {
@@ -625,6 +643,13 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
     vt_clockmap_init(&map, &c->host, c->pairs, c->nr_pairs);
     struct bench_pass p = { .c = c, .m = m, .map = &map, .window = window, .looks_left = MAX_LOOKS };
     p.bare = m->has_hello && m->hello.kind == VTG_KIND_BARE && g->nr_vcpus == 0;
+    p.marks = (struct vt_marks){ .c = c,
+                                 .m = m,
+                                 .window = window,
+                                 .clock_of = clock_of_mark,
+                                 .context = &p,
+                                 .bare = p.bare,
+                                 .by_vcpu = !is_system(m) };
     struct vt_machine_clock whole;
     p.whole = &whole;
     int r = vt_machine_clock_init(&whole, c, m, &map);
@@ -636,6 +661,9 @@ int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, str
         perceive(&p, window, g);
         r = fill_benchmarks(&p, window, g);
     }
+    if (!r)
+        r = vt_marks_fill(&p.marks, g);
+    free(p.marks.list);
     free(p.clocks);
     free(p.exits);
     vt_machine_clock_release(&whole);

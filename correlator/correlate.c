@@ -195,6 +195,7 @@ void vt_snapshot_free(struct vt_snapshot *s)
             free(s->guests[i].benchmarks[k].processes);
         free(s->guests[i].benchmarks);
         free(s->guests[i].clocks);
+        free(s->guests[i].marks);
         free(s->guests[i].helpers);
         vt_agent_clocks_free(s->guests[i].agent_clocks);
     }

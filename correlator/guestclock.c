@@ -77,8 +77,10 @@ static uint64_t violations_of(const struct vt_vcpu_clock *clock, const struct vt
         if (s->clocks.vcpu != clock->index || !(s->clocks.have & VTG_HAVE_TSC) || s->host.v < window.from.v ||
             s->host.v > window.to.v)
             continue;
-        if (to_ns_by(clock, method, tsc, s->host, &ns, &bound) || ns.v + bound < previous ||
-            !could_run(clock, s->host, ns, bound)) {
+        const bool placed = to_ns_by(clock, method, tsc, s->host, &ns, &bound) == 0;
+        if (!placed && vt_is_imported(clock->c, s->host, s->host_tsc))
+            continue; /* of a file that goes on after the recording, or began before it */
+        if (!placed || ns.v + bound < previous || !could_run(clock, s->host, ns, bound)) {
             violations++;
             continue;
         }
@@ -129,11 +131,20 @@ static bool use_whole(struct vt_vcpu_clock *clock, const struct vt_machine *m, s
         if (s->clocks.vcpu != clock->index || !(s->clocks.have & VTG_HAVE_TSC) || s->host.v < window.from.v ||
             s->host.v > window.to.v)
             continue;
-        if (vt_machine_clock_to_ns(whole, clock->index, tsc, s->host, &ns, &bound))
-            clock->report.violations++;
-        else
+        if (vt_machine_clock_to_ns(whole, clock->index, tsc, s->host, &ns, &bound) == 0)
             clock->report.bound_ns = vt_max(clock->report.bound_ns, bound);
+        else if (!vt_is_imported(clock->c, s->host, s->host_tsc))
+            clock->report.violations++;
     }
+    return true;
+}
+
+static bool only_imported(const struct vt_vcpu_clock *clock, const struct vt_machine *m)
+{
+    for (size_t i = 0; i < m->nr_samples; i++)
+        if (m->samples[i].clocks.vcpu == clock->index &&
+            !vt_is_imported(clock->c, m->samples[i].host, m->samples[i].host_tsc))
+            return false;
     return true;
 }
 
@@ -155,7 +166,9 @@ void vt_vcpu_clock_choose(struct vt_vcpu_clock *clock, const struct vt_machine *
         /* that a TSC is the host's is believed of payloads; a system's may be anything that lies in the past
          */
         if (!method->needs_epochs && (m->row.kind != VT_VM_KVM || !vt_view_log_is_empty(&m->said))) {
-            r->reason = "no exchange with an agent: when the host had its records is an estimate";
+            r->reason = only_imported(clock, m)
+                            ? "from a file: only KVM's TSC offset would tell when its records were made"
+                            : "no exchange with an agent: when the host had its records is an estimate";
             break;
         }
         if (method->needs_epochs && !has_epochs(clock)) {

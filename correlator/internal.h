@@ -102,6 +102,7 @@ struct vt_machine {
     size_t nr_samples, room_samples;
     struct vt_mark *marks;
     size_t nr_marks, room_marks;
+    uint64_t marks_dropped; /* the oldest: there were too many */
     struct vt_gap_sum *gaps;
     size_t nr_gaps, room_gaps;
     struct vt_task_log tasks;
@@ -144,6 +145,12 @@ bool vt_machine_shown(const struct vt_correlator *c, const struct vt_machine *m)
 
 struct vt_life *vt_find_life(const struct vt_correlator *c, int64_t id);
 const struct vt_machine *vt_find_machine(const struct vt_correlator *c, int64_t id);
+
+/**
+ * What `vtime import` took from a file comes as at the recording's end, without a host TSC: when the
+ * host had it is not known, so that nothing follows from it.
+ */
+bool vt_is_imported(const struct vt_correlator *c, host_ns host, host_tsc relay);
 
 /** The machine's lives, and others' among them, are lives[*ret_from] to lives[*ret_to - 1]; m may be NULL. */
 void vt_lives_around(const struct vt_correlator *c, const struct vt_machine *m, size_t *ret_from,
@@ -400,6 +407,31 @@ int vt_joint_fill(const struct vt_correlator *c, struct vt_window window, struct
 int vt_blame_fill(const struct vt_correlator *c, struct vt_snapshot *s, int64_t victim);
 int vt_bench_fill(const struct vt_correlator *c, const struct vt_machine *m, struct vt_window window,
                   struct vt_guest *guest);
+
+/* ---- marks.c: marks that are part of no benchmark ---- */
+
+struct vt_vcpu_clock;
+struct vt_marks {
+    const struct vt_correlator *c;
+    const struct vt_machine *m;
+    struct vt_window window;
+    /* the clock of a vCPU, or NULL; context first */
+    const struct vt_vcpu_clock *(*clock_of)(const void *context, uint32_t index);
+    const void *context;
+    bool bare;
+    bool by_vcpu; /* marks of one id on two vCPUs are two benchmarks' */
+    struct vt_lone_mark *list;
+    size_t nr, room;
+    uint64_t left_out;
+};
+
+/** Where in time a mark counts: when the host had it, or, from a file, when it was made as far as that is known. */
+host_ns vt_mark_time(const struct vt_marks *in, const struct vt_mark *mark);
+/** One more that is told alone; `instead` (may be NULL) has a place in time if mark has none. 0 or -ENOMEM. */
+int vt_marks_add(struct vt_marks *in, const struct vt_mark *mark, const struct vt_mark *instead,
+                 enum vt_mark_lack lack);
+/** Adds points, and begins that nothing ended; then fills guest->marks. 0 or -ENOMEM. */
+int vt_marks_fill(struct vt_marks *in, struct vt_guest *guest);
 
 /* ---- processes.c: a guest's processes in a benchmark ---- */
 

@@ -255,40 +255,48 @@ static bool comes_early(const struct vt_machine_clock *k, enum vt_clock_method m
     return at.v > x->host.v && at.v - x->host.v > bound;
 }
 
-static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_method method)
+/* *ret_most: so many may be, for reasons told at TOLERANCE. */
+static uint64_t violations_of(const struct vt_machine_clock *k, enum vt_clock_method method,
+                              uint64_t *ret_most)
 {
     const struct vt_view_log *log = &k->m->said;
-    uint64_t n = 0;
+    uint64_t n = 0, judged = log->nr_exchanges;
     for (size_t i = 0; i < log->nr_exchanges; i++)
         n += contradicts(k, method, &log->exchanges[i]);
-    for (size_t i = 0; i < log->nr_arrivals; i++)
-        n += comes_early(k, method, &log->arrivals[i]);
+    for (size_t i = 0; i < log->nr_arrivals; i++) {
+        const struct vt_arrival *x = &log->arrivals[i];
+        if (vt_is_imported(k->c, x->host, x->host_tsc))
+            continue;
+        judged++;
+        n += comes_early(k, method, x);
+    }
+    *ret_most = judged / TOLERANCE;
     return n;
 }
 
 static void try_kvm(struct vt_machine_clock *k)
 {
-    const struct vt_view_log *log = &k->m->said;
+    uint64_t most = 0;
     if (!life_of(k, 0, (host_ns){ UINT64_MAX })) {
         k->reason[VT_CLOCK_KVM] =
             k->m->row.kind == VT_VM_KVM ? "KVM's TSC offset was not read" : "it is not a guest of KVM";
         return;
     }
     k->apart = offsets_differ(k);
-    k->violations[VT_CLOCK_KVM] = k->apart ? 0 : violations_of(k, VT_CLOCK_KVM);
-    k->usable[VT_CLOCK_KVM] =
-        k->violations[VT_CLOCK_KVM] <= (log->nr_exchanges + log->nr_arrivals) / TOLERANCE;
+    k->violations[VT_CLOCK_KVM] = k->apart ? 0 : violations_of(k, VT_CLOCK_KVM, &most);
+    k->usable[VT_CLOCK_KVM] = k->violations[VT_CLOCK_KVM] <= most;
     if (!k->usable[VT_CLOCK_KVM])
         k->reason[VT_CLOCK_KVM] = "KVM's offset contradicts causality";
 }
 
 static void try_identity(struct vt_machine_clock *k)
 {
+    uint64_t most;
     if (k->m->said.nr_exchanges < ENOUGH_EXCHANGES) {
         k->reason[VT_CLOCK_IDENTITY] = "too few exchanges to show it";
         return;
     }
-    k->violations[VT_CLOCK_IDENTITY] = violations_of(k, VT_CLOCK_IDENTITY);
+    k->violations[VT_CLOCK_IDENTITY] = violations_of(k, VT_CLOCK_IDENTITY, &most);
     k->usable[VT_CLOCK_IDENTITY] = k->violations[VT_CLOCK_IDENTITY] == 0;
     if (!k->usable[VT_CLOCK_IDENTITY])
         k->reason[VT_CLOCK_IDENTITY] = "exchanges contradict it: its TSC is its own";
@@ -311,7 +319,7 @@ static void release_points(struct points *p)
     free(p->breaks);
 }
 
-/* When the host had it: the trusted TSC beside it, else the TSC of its time, on the late side. */
+/* When the host had it: the trusted TSC beside it, else the TSC of its time, on the late side. False: unknown. */
 static bool arrival_tsc(const struct vt_machine_clock *k, host_ns host, host_tsc trusted, uint64_t *ret)
 {
     host_tsc tsc;
@@ -320,7 +328,8 @@ static bool arrival_tsc(const struct vt_machine_clock *k, host_ns host, host_tsc
         *ret = trusted.v;
         return true;
     }
-    if (vt_clockmap_to_tsc(k->map, host, &tsc, &bound) || tsc.v > UINT64_MAX - bound)
+    if (vt_is_imported(k->c, host, trusted) || vt_clockmap_to_tsc(k->map, host, &tsc, &bound) ||
+        tsc.v > UINT64_MAX - bound)
         return false;
     *ret = tsc.v + bound;
     return true;
@@ -533,7 +542,8 @@ static int build_pvclock(struct vt_machine_clock *k)
     for (size_t i = 0; !r && i < k->m->nr_samples; i++) {
         const struct vt_sample *s = &k->m->samples[i];
         const guest_tsc tsc = { s->clocks.tsc_after };
-        if (s->clocks.have & VTG_HAVE_TSC && kvmclock_at(k->m, tsc, s->host, &p.extra[p.n_extra].x))
+        if (s->clocks.have & VTG_HAVE_TSC && !vt_is_imported(k->c, s->host, s->host_tsc) &&
+            kvmclock_at(k->m, tsc, s->host, &p.extra[p.n_extra].x))
             p.extra[p.n_extra++].y = s->host.v;
     }
     if (!r)
@@ -572,10 +582,12 @@ static int measure_delay(struct vt_machine_clock *k, enum vt_clock_method method
     if (!late)
         return -ENOMEM;
     for (size_t i = 0; i < log->nr_arrivals; i++)
-        if (!to_ns[method](k, 0, log->arrivals[i].tsc, log->arrivals[i].host, &at, &bound))
+        if (!vt_is_imported(k->c, log->arrivals[i].host, log->arrivals[i].host_tsc) &&
+            !to_ns[method](k, 0, log->arrivals[i].tsc, log->arrivals[i].host, &at, &bound))
             late[n++] = log->arrivals[i].host.v > at.v ? log->arrivals[i].host.v - at.v : 0;
     for (size_t i = 0; i < m->nr_samples; i++)
-        if (!to_ns[method](k, 0, (guest_tsc){ m->samples[i].clocks.tsc_after }, m->samples[i].host, &at,
+        if (!vt_is_imported(k->c, m->samples[i].host, m->samples[i].host_tsc) &&
+            !to_ns[method](k, 0, (guest_tsc){ m->samples[i].clocks.tsc_after }, m->samples[i].host, &at,
                            &bound))
             late[n++] = m->samples[i].host.v > at.v ? m->samples[i].host.v - at.v : 0;
     qsort(late, n, sizeof(*late), by_value);
@@ -600,7 +612,7 @@ static int build_maps(struct vt_machine_clock *k)
     else
         k->reason[VT_CLOCK_ARRIVALS] = "not needed: there are exchanges";
     if (!p.n_extra && !p.n)
-        k->reason[VT_CLOCK_ARRIVALS] = "no record holds a TSC";
+        k->reason[VT_CLOCK_ARRIVALS] = "no record holds a TSC, or all are from a file";
     if (!r && k->usable[VT_CLOCK_ARRIVALS])
         r = measure_delay(k, VT_CLOCK_ARRIVALS);
     if (!r && k->usable[VT_CLOCK_PVCLOCK] && !vt_clock_method_is_bounded(k, VT_CLOCK_PVCLOCK))

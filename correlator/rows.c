@@ -282,6 +282,14 @@ int vt_correlator_move(void *context, const struct vt_vcpu_move *row)
     return r;
 }
 
+bool vt_is_imported(const struct vt_correlator *c, host_ns host, host_tsc relay)
+{
+    host_ns end = c->host.end;
+    if (!end.v) /* cut off: as find_end() in collector/import.c has it */
+        end = c->nr_observers ? c->observers[c->nr_observers - 1].at : c->host.begin;
+    return relay.v == 0 && host.v == end.v;
+}
+
 /*
  * Every second one of each vCPU is dropped, its first is kept: the longer ago,
  * the thinner.  The vCPU's number is the guest's word: those that share a bit
@@ -315,6 +323,7 @@ static int keep_mark(struct vt_machine *m, const struct vt_sample *sample, const
     if (m->nr_marks >= MAX_MARKS) { /* the newest are the ones asked for */
         memmove(m->marks, m->marks + MAX_MARKS / 2, (m->nr_marks - MAX_MARKS / 2) * sizeof(*m->marks));
         m->nr_marks -= MAX_MARKS / 2;
+        m->marks_dropped += MAX_MARKS / 2;
     }
     int r = GROW(m, marks);
     if (r)

@@ -262,6 +262,25 @@ static struct subject subject_of_benchmark(const struct vt_guest *g, const struc
                              .utf8 = utf8 };
 }
 
+/* It marked benchmarks, and none of them can be told: that none met it is not known. */
+static bool is_untold(const struct vt_guest *g, const struct report_condition *c, FILE *out)
+{
+    char text[REPORT_NAME_LEN], guest[REPORT_NAME_LEN], name[REPORT_NAME_LEN];
+    const struct vt_lone_mark *first = NULL;
+    if (g->nr_benchmarks || !g->marks_lacking)
+        return false;
+    for (size_t i = 0; i < g->nr_marks && !first; i++)
+        if (g->marks[i].kind != VTG_MARK_POINT)
+            first = &g->marks[i];
+    fprintf(out, "vtime: --fail-if '%s': %s marked benchmarks, and none can be judged", report_name(text, c->text),
+            report_name(guest, g->vm.name));
+    if (first)
+        fprintf(out, ": %s: %s", first->name[0] ? report_name(name, first->name) : "(no name)",
+                report_mark_lack(first));
+    fputc('\n', out);
+    return true;
+}
+
 int report_judge(const struct report_view *v, const struct report_condition *c, FILE *out)
 {
     const struct vt_snapshot *s = v->snapshot;
@@ -272,6 +291,11 @@ int report_judge(const struct report_view *v, const struct report_condition *c, 
     for (size_t g = 0; g < s->nr_guests; g++) {
         const struct vt_guest *guest = &s->guests[g];
         size_t n = marks ? guest->nr_benchmarks : 1;
+        if (is_untold(guest, c, out)) {
+            judged++;
+            met++;
+            continue;
+        }
         for (size_t i = 0; i < n; i++) {
             if (report_is_bare(guest) || (marks && guest->benchmarks[i].from_host_process))
                 continue;

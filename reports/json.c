@@ -538,6 +538,7 @@ static void add_guest(struct builder *b, cJSON *row, size_t index)
     cJSON *list = add_array(b, row, "benchmarks");
     for (size_t i = 0; i < g->nr_benchmarks; i++)
         add_benchmark(b, add_row(b, list), &g->benchmarks[i], report_debts_of(b->view, index, i));
+    b->failed |= !row || !report_json_marks(row, g, b->view);
     list = add_array(b, row, "clocks");
     for (size_t i = 0; i < g->nr_clocks; i++)
         add_clock(b, add_row(b, list), &g->clocks[i]);

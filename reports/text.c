@@ -753,6 +753,7 @@ void report_text(const struct report_view *v, FILE *out)
     put_guests(v, out);
     put_benchmarks(v, out);
     report_text_events(v, out);
+    report_text_marks(v, out);
     put_blame(v, out);
     report_text_joint(v, out);
     put_vcpus(v, out);

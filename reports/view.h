@@ -149,6 +149,16 @@ void report_text_processes(const struct vt_benchmark *b, bool utf8, FILE *out);
 /** Benchmarks that were run several times: medians and spread, before and after. */
 void report_text_repeats(const struct vt_guest *g, bool utf8, FILE *out);
 
+/* ---- marks.c ---- */
+
+/** Marks that are part of no benchmark. Nothing where there are none. */
+void report_text_marks(const struct report_view *v, FILE *out);
+struct cJSON;
+/** The guest's "marks". False: out of memory. */
+bool report_json_marks(struct cJSON *guest, const struct vt_guest *g, const struct report_view *v);
+/** Why it is of no benchmark: static text, "" for a point in its place. */
+const char *report_mark_lack(const struct vt_lone_mark *mark);
+
 /* ---- counters.c ---- */
 
 struct wrap;
@@ -193,7 +203,6 @@ void report_text_clock_events(const struct report_view *v, const struct vt_guest
 void report_text_agent_clocks(const struct report_view *v, FILE *out);
 /** `vtime report --clocks`: the head of the report and all that is known of clocks. */
 void report_text_clocks(const struct report_view *v, FILE *out);
-struct cJSON;
 /** Adds a row to the guest's "clocks". False: out of memory. */
 bool report_json_agent_clocks(struct cJSON *list, const struct vt_agent_clocks *k,
                               const struct report_view *v);
@@ -211,7 +220,8 @@ struct report_condition {
 int report_parse_condition(const char *text, struct report_condition *ret, struct vt_err *err);
 /**
  * How many benchmarks (guests, where there are no marks) meet it, each said in
- * a line on `out`. -ENODATA: there was nothing to judge.
+ * a line on `out`; a guest whose benchmarks can all not be told counts as one
+ * that does. -ENODATA: there was nothing to judge.
  */
 int report_judge(const struct report_view *v, const struct report_condition *c, FILE *out);
 

@@ -227,6 +227,29 @@ struct vt_benchmark {
     struct vt_guest_process *processes;
 };
 
+/** Why a mark is part of no benchmark that is told. */
+enum vt_mark_lack {
+    VT_MARK_LACKS_NOTHING, /* a point: it has no other */
+    VT_MARK_LACKS_BEGIN,   /* an end, its begin was not recorded */
+    VT_MARK_LACKS_END,     /* a begin: under way at the recording's end, or its end was never told */
+    VT_MARK_LACKS_CLOCK,   /* it came from a file, and no map tells when it was made */
+    VT_MARK_OUTSIDE,       /* it came from a file, and one of the two was not made within the recording */
+    VT_MARK_BACKWARDS,     /* its end does not come after its begin */
+    VT_NR_MARK_LACKS
+};
+
+struct vt_lone_mark {
+    char name[VTG_NAME_LEN + 1];
+    uint32_t vcpu_index, id;
+    enum vtg_mark_kind kind;
+    enum vt_mark_lack lack;
+    bool placed; /* at, bound_ns and accuracy are known */
+    host_ns at;
+    uint64_t bound_ns;
+    enum vt_accuracy accuracy;
+    uint64_t so_far_ns; /* of a begin: from there to the recording's end */
+};
+
 /** How guest TSC was mapped to host time for one vCPU, or why not. */
 struct vt_clock_report {
     uint32_t vcpu_index;
@@ -255,6 +278,10 @@ struct vt_guest {
     struct vt_benchmark *benchmarks;
     struct vt_clock_report *clocks;
     struct vt_agent_clocks *agent_clocks; /* NULL: no agent spoke in it */
+    size_t nr_marks;                      /* by time, those without one first */
+    struct vt_lone_mark *marks;           /* that are part of no benchmark above, the newest */
+    uint64_t marks_left_out;              /* that found no room there, or among the benchmarks */
+    uint64_t marks_lacking;               /* of all of them: that are no points */
     size_t nr_helpers;                    /* by CPU time, the most first */
     struct vt_helper_figures *helpers;
 };

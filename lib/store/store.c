@@ -243,10 +243,22 @@ static int find_newest_record(struct vt_store *store, struct vt_err *err)
     return r;
 }
 
+/* SQLite itself says no more than that it could not open something. */
+static int check_writable(const char *path, struct vt_err *err)
+{
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return file_failure(errno, "write", path, err);
+    close(fd);
+    return 0;
+}
+
 int vt_store_append(const char *path, struct vt_store **ret, struct vt_err *err)
 {
     struct vt_store *store = NULL;
     int r = check_file(path, err);
+    if (r == 0)
+        r = check_writable(path, err);
     if (r == 0)
         r = new_store(path, true, &store, err);
     if (r < 0)
