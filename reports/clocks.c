@@ -23,9 +23,9 @@ const char *const report_os_clocks[VTG_NR_OS_CLOCKS] = { "monotonic", "monotonic
 static const char *const os_titles[VTG_NR_OS_CLOCKS] = { "MONOTONIC", "MONOTONIC_RAW", "REALTIME", "BOOTTIME",
                                                          "TAI" };
 
-const char *const report_agent_events[VTG_EVENT_MISSED + 1] = { "unknown", "start",   "stop",  "clocksource",
-                                                                "step",    "suspend", "cpu",   "dropped",
-                                                                "away",    "ntp",     "missed" };
+const char *const report_agent_events[VTG_NR_EVENTS] = { "unknown", "start",   "stop",   "clocksource",
+                                                         "step",    "suspend", "cpu",    "dropped",
+                                                         "away",    "ntp",     "missed", "refused" };
 
 const char *const report_channel_events[VT_NR_CHANNEL_EVENTS] = {
     [VT_CHANNEL_OPENED] = "opened",   [VT_CHANNEL_CLOSED] = "closed",     [VT_CHANNEL_FAILED] = "failed",
@@ -365,7 +365,7 @@ const char *report_clock_event(char *out, size_t n, const struct vt_clock_event 
             snprintf(out, n, "agent: %s %s %s", report_agent_events[e->kind], a, text);
         else
             snprintf(out, n, "agent: %s %" PRId64 " %" PRId64 " %s",
-                     report_agent_events[e->kind <= VTG_EVENT_MISSED ? e->kind : 0], e->a, e->b, text);
+                     report_agent_events[e->kind < VTG_NR_EVENTS ? e->kind : 0], e->a, e->b, text);
         break;
     case VT_CLOCK_EVENT_CHANNEL:
         snprintf(b, sizeof(b), " %" PRId64, e->a);

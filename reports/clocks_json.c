@@ -199,7 +199,7 @@ static void put_event(struct builder *b, cJSON *o, const struct vt_clock_event *
     if (e->source == VT_CLOCK_EVENT_VIEW)
         kind = report_os_clocks[e->kind % VTG_NR_OS_CLOCKS];
     else if (e->source == VT_CLOCK_EVENT_AGENT)
-        kind = report_agent_events[e->kind <= VTG_EVENT_MISSED ? e->kind : 0];
+        kind = report_agent_events[e->kind < VTG_NR_EVENTS ? e->kind : 0];
     else if (e->source == VT_CLOCK_EVENT_CHANNEL)
         kind = report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS];
     instant(b, o, "at_ns", e->at);
