@@ -107,7 +107,7 @@ static int add_agent_events(struct pass *p)
     struct vt_agent_clocks *r = p->ret;
     for (size_t i = 0; i < p->log->nr_events; i++) {
         const struct vtg_event *e = &p->log->events[i].event;
-        const uint32_t kind = e->kind <= VTG_EVENT_MISSED ? e->kind : 0;
+        const uint32_t kind = e->kind < VTG_NR_EVENTS ? e->kind : 0;
         struct vt_clock_event row = {
             when(p, &p->log->events[i]), VT_CLOCK_EVENT_AGENT, kind, e->a, e->b, 0, ""
         };

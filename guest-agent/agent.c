@@ -179,9 +179,23 @@ static void say_missed(struct vta_agent *a)
     a->missed = 0;
 }
 
+/* More than there is room for: once, for a crowd comes again in each round. */
+static void say_refused(struct vta_agent *a)
+{
+    if (!a->processes.refused || a->refused_said)
+        return;
+    a->refused_said = true;
+    say_simple_event(a, VTG_EVENT_REFUSED, VTA_MEMBERS);
+    fprintf(stderr,
+            "vtime-agent: more processes than %d, or more benchmarks than %d at once: of the others "
+            "nothing is told\n",
+            VTA_MEMBERS, VTA_TREES);
+}
+
 static void slow_round(struct vta_agent *a)
 {
     say_missed(a);
+    say_refused(a);
     if (vta_watch_files(&a->watch, say_event, a))
         say_system(a);
     say_cpus(a);
@@ -258,14 +272,30 @@ static void finish_later(struct vta_agent *a, int client)
     a->finish_ns = vta_now_ns() + VTA_FINISH_NS;
 }
 
-static void answer_client(struct vta_agent *a, int client, enum vta_delivery delivery)
+/* What becomes of what is said, as far as is known now. all_went: of what was said until now. */
+static enum vta_delivery delivery_of(const struct vta_agent *a, bool all_went)
+{
+    const struct vta_channel *c = &a->channel;
+    if (c->state == VTA_GONE || (!all_went && !a->options->socket))
+        return VTA_UNHEARD;
+    if (c->spec.kind == VTA_FILE)
+        return VTA_FILED;
+    if (!all_went)
+        return c->state == VTA_CONNECTED && c->link.open ? VTA_COMING : VTA_KEPT;
+    return c->link.one_way ? VTA_SENT : VTA_ARRIVED;
+}
+
+static void answer_client(struct vta_agent *a, int client, bool all_went)
 {
     struct vta_answer answer = { .magic = VTA_LOCAL_MAGIC,
-                                 .delivery = delivery,
-                                 .kept = vta_ring_kept(&a->ring),
-                                 .dropped = a->ring.dropped };
+                                 .delivery = delivery_of(a, all_went),
+                                 .kept = a->ring.head_seq - a->ring.tail_seq,
+                                 .dropped = a->ring.dropped,
+                                 .task_source = a->system.task_source };
     if (a->channel.error)
         vta_transport_explain(&a->channel.spec, a->channel.error, answer.text, sizeof(answer.text));
+    else if (answer.delivery == VTA_FILED)
+        snprintf(answer.text, sizeof(answer.text), "%s", a->channel.spec.address);
     send(a->local.clients[client].fd, &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -308,7 +338,7 @@ static void obey(struct vta_agent *a, int client, const struct vta_packet *p)
         break;
     case VTA_FINISH:
         if (a->options->socket)
-            answer_client(a, client, VTA_KEPT);
+            answer_client(a, client, a->ring.head_seq == a->ring.tail_seq);
         else
             finish_later(a, client);
         break;
@@ -338,7 +368,7 @@ static void check_finish(struct vta_agent *a)
     const bool done = beyond < UINT32_MAX / 2;
     if (!done && vta_now_ns() < a->finish_ns && a->channel.state != VTA_GONE)
         return;
-    answer_client(a, a->finisher, done ? VTA_ARRIVED : VTA_UNHEARD);
+    answer_client(a, a->finisher, done);
     a->finish_ns = 0;
 }
 
@@ -470,16 +500,31 @@ static void flush_to_the_end(struct vta_agent *a)
     }
 }
 
+/* Why nothing goes out: at the first time, and when it is for another reason. */
+static void tell_failure(struct vta_agent *a)
+{
+    const struct vta_channel *c = &a->channel;
+    char why[256];
+    if (!c->error || c->error == a->error_told)
+        return;
+    a->error_told = c->error;
+    vta_transport_explain(&c->spec, c->error, why, sizeof(why));
+    fprintf(stderr, "vtime-agent: %s%s\n", why,
+            c->state == VTA_GONE ? "" : "; tried again until it is there");
+}
+
 int vta_agent_run(struct vta_agent *a)
 {
+    const bool is_private = !a->options->socket; /* it stays to answer its client */
     vta_channel_turn(&a->channel, 0);
-    while (!a->stopping && a->channel.state != VTA_GONE)
+    tell_failure(a);
+    while (!a->stopping && (is_private || a->channel.state != VTA_GONE)) {
         turn(a);
-    if (a->channel.state == VTA_GONE) {
-        fprintf(stderr, "vtime-agent: the inherited descriptor was closed by the other side\n");
-        return 1;
+        tell_failure(a);
     }
-    if (!a->options->socket)
+    if (a->channel.state == VTA_GONE)
+        return 1;
+    if (is_private)
         return 0;
     say_missed(a);
     say_simple_event(a, VTG_EVENT_STOP, 0);

@@ -51,6 +51,8 @@ struct vta_agent {
     uint64_t finish_ns;  /* a private client waits so long for delivery; 0: none does */
     int finisher;        /* which */
     uint32_t finish_seq; /* the first frame that it need not wait for */
+    int error_told;      /* of the channel's errors, the last that stderr was told, errno */
+    bool refused_said;
 };
 
 /** processes: chosen ones are there already.  0, or an exit code after saying why. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static const char help[] = "usage: vtime-agent bench [OPTION...] -- COMMAND [ARG
                            "  --to TRANSPORT  speak to the host by an agent of its own, not by the daemon\n"
                            "  --one-way       the host does not acknowledge\n"
                            "  --rate HZ       views each second of an agent of its own (10)\n"
+                           "  --tasks         an agent of its own tells which task was on which CPU when\n"
                            "  --socket NAME   of the daemon (@vtime-agent)\n"
                            "Its exit status is that of COMMAND: of the first run that failed.\n";
 
@@ -37,6 +39,7 @@ struct bench {
     struct vta_client client;
     struct vtg_clocks *begin; /* shared with the child, which reads it just before its exec */
     sigset_t signals, before;
+    bool wants_tasks;
 };
 
 struct run {
@@ -280,7 +283,44 @@ static void block_signals(struct bench *b)
     sigprocmask(SIG_BLOCK, &b->signals, &b->before);
 }
 
-static int run_bench(struct bench *b, const char *socket, const char *to, const struct vta_options *o)
+/* What came of telling the host. */
+static void tell_delivery(const struct bench *b, enum vta_delivery delivery)
+{
+    const struct vta_answer *a = &b->client.answer;
+    switch (delivery) {
+    case VTA_ARRIVED:
+        fprintf(stderr, "What it really took is known on the host: vtime report\n");
+        break;
+    case VTA_COMING:
+        fprintf(stderr,
+                "What it really took is known on the host once it has the last %" PRIu64
+                " frames: vtime report\n",
+                a->kept);
+        break;
+    case VTA_KEPT:
+        fprintf(stderr,
+                "vtime-agent: kept by the agent; %" PRIu64 " frames not yet heard: no vtime record "
+                "asks for them\n",
+                a->kept);
+        break;
+    case VTA_FILED:
+        fprintf(stderr, "vtime-agent: kept in the file %s: vtime import, on the host\n", a->text);
+        break;
+    case VTA_SENT:
+        fprintf(stderr,
+                "vtime-agent: sent one way; whether a vtime record on the host heard it is not known\n");
+        break;
+    case VTA_UNHEARD:
+        fprintf(stderr, "vtime-agent: not delivered to the host: %s\n", b->client.why);
+        break;
+    }
+    if (b->wants_tasks && delivery != VTA_UNHEARD && a->task_source == VTG_TASKS_NONE)
+        fprintf(stderr, "vtime-agent: --tasks: %s\n",
+                b->client.helper ? "there is no source of tasks' intervals here (root?)"
+                                 : "the agent that runs here tells none; start it with --tasks");
+}
+
+static int run_bench(struct bench *b, const struct vta_speaker *s)
 {
     int code = 0;
     struct run *runs = calloc(b->repeat, sizeof(*runs));
@@ -290,71 +330,64 @@ static int run_bench(struct bench *b, const char *socket, const char *to, const 
         free(runs);
         return 1;
     }
-    vta_client_open(&b->client, socket, to, o);
+    b->wants_tasks = s->own.tasks;
+    vta_client_open(&b->client, s->socket, s->to, &s->own);
     block_signals(b);
     const size_t made = run_all(b, runs, &code);
-    const bool heard = vta_client_finish(&b->client);
+    const enum vta_delivery delivery = vta_client_finish(&b->client);
     print_beliefs(b, runs, made);
-    if (made && heard)
-        fprintf(stderr, "What it really took is known on the host: vtime report\n");
-    else if (made)
-        fprintf(stderr, "vtime-agent: not delivered to the host: %s\n", b->client.why);
+    if (made)
+        tell_delivery(b, delivery);
     free(runs);
     return code;
 }
 
+enum { NAME = 1000, REPEAT, RATE, TASKS };
+
+struct bench_options {
+    struct vta_speaker speaker;
+    const char *name;
+    uint32_t repeat;
+};
+
+static int take_own(void *context, int c, const char *arg)
+{
+    struct bench_options *o = context;
+    switch (c) {
+    case NAME:
+        o->name = arg;
+        return 0;
+    case REPEAT:
+        return vta_take_count("repeat", arg, 1, REPEAT_MOST, &o->repeat);
+    case RATE:
+        return vta_take_rate(arg, &o->speaker.own.rate_mhz);
+    case TASKS:
+        o->speaker.own.tasks = true;
+        return 0;
+    default:
+        return 2;
+    }
+}
+
 int vta_bench_main(int argc, char **argv)
 {
-    enum { NAME = 1000, REPEAT, TO, ONE_WAY, RATE, TASKS, SOCKET, HELP };
-    static const struct option options[] = {
-        { "name", required_argument, NULL, NAME }, { "repeat", required_argument, NULL, REPEAT },
-        { "to", required_argument, NULL, TO },     { "one-way", no_argument, NULL, ONE_WAY },
-        { "rate", required_argument, NULL, RATE }, { "socket", required_argument, NULL, SOCKET },
-        { "help", no_argument, NULL, HELP },       { 0 }
-    };
+    static const struct option options[] = { { "name", required_argument, NULL, NAME },
+                                             { "repeat", required_argument, NULL, REPEAT },
+                                             { "rate", required_argument, NULL, RATE },
+                                             { "tasks", no_argument, NULL, TASKS },
+                                             VTA_SPEAKER_OPTIONS };
     static struct bench b;
-    struct vta_options o;
-    const char *socket = vta_usual_socket(), *to = NULL, *name = NULL;
-    int c, r = 0;
-    b.repeat = 1;
-    vta_usual_options(&o);
-    while (!r && (c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-        switch (c) {
-        case NAME:
-            name = optarg;
-            break;
-        case REPEAT:
-            r = vta_take_count("repeat", optarg, 1, REPEAT_MOST, &b.repeat);
-            break;
-        case TO:
-            to = optarg;
-            r = vta_take_spec(optarg, &o.to);
-            break;
-        case ONE_WAY:
-            o.one_way = true;
-            break;
-        case RATE:
-            r = vta_take_rate(optarg, &o.rate_mhz);
-            break;
-        case TASKS:
-            o.tasks = true;
-            break;
-        case SOCKET:
-            socket = optarg;
-            break;
-        case HELP:
-            fputs(help, stdout);
-            return 0;
-        default:
-            r = 2;
-        }
-    }
-    if (r || optind == argc) {
-        fputs(r ? "vtime-agent bench --help tells more\n" : help, stderr);
+    struct bench_options o = { .repeat = 1 };
+    const int r = vta_take_speaker(argc, argv, "+", options, &o.speaker, take_own, &o, help);
+    if (r >= 0)
+        return r;
+    if (optind == argc) {
+        fputs(help, stderr);
         return 2;
     }
     b.command = argv + optind;
+    b.repeat = o.repeat;
     const char *slash = strrchr(b.command[0], '/');
-    snprintf(b.name, sizeof(b.name), "%s", name ? name : slash ? slash + 1 : b.command[0]);
-    return run_bench(&b, socket, to, &o);
+    snprintf(b.name, sizeof(b.name), "%s", o.name ? o.name : slash ? slash + 1 : b.command[0]);
+    return run_bench(&b, &o.speaker);
 }

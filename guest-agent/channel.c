@@ -44,7 +44,7 @@ static void fail(struct vta_channel *c, int error)
     vta_channel_close(c);
     vta_link_begin(&c->link);
     c->error = error;
-    if (c->spec.kind == VTA_FD)
+    if (c->spec.kind == VTA_FD || c->spec.kind == VTA_FILE)
         c->state = VTA_GONE;
     else
         retry_later(c);

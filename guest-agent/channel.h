@@ -13,7 +13,7 @@ enum vta_channel_state {
     VTA_CONNECTING, /* once it can be written it is there */
     VTA_CONNECTED,
     VTA_NOBODY, /* a virtio port whose other end is closed: looked at again at retry_ns */
-    VTA_GONE    /* an inherited descriptor that ended: nothing can open it again */
+    VTA_GONE    /* an inherited descriptor that ended, a file that cannot be written: it is given up */
 };
 
 struct vta_channel {

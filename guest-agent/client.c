@@ -155,39 +155,41 @@ static bool wait_for(int fd, short events, uint64_t until)
     }
 }
 
-static bool take_answer(struct vta_client *c, uint64_t until)
+static enum vta_delivery take_answer(struct vta_client *c, uint64_t until)
 {
     struct vta_answer answer = { 0 };
     if (!wait_for(c->fd, POLLIN, until) ||
         recv(c->fd, &answer, sizeof(answer), 0) != (ssize_t)sizeof(answer) ||
         answer.magic != VTA_LOCAL_MAGIC) {
         snprintf(c->why, sizeof(c->why), "the agent does not answer");
-        return false;
+        return VTA_UNHEARD;
     }
     answer.text[sizeof(answer.text) - 1] = 0;
-    if (answer.delivery != VTA_UNHEARD)
-        return true;
+    c->answer = answer;
+    if (answer.delivery < VTA_UNHEARD)
+        return (enum vta_delivery)answer.delivery;
     snprintf(c->why, sizeof(c->why), "%s",
              answer.text[0] ? answer.text : "the host has not confirmed that it has it");
-    return false;
+    return VTA_UNHEARD;
 }
 
-bool vta_client_finish(struct vta_client *c)
+enum vta_delivery vta_client_finish(struct vta_client *c)
 {
     const uint64_t until = vta_now_ns() + ANSWER_NS;
     const struct vta_packet packet = { .magic = VTA_LOCAL_MAGIC, .request = VTA_FINISH };
-    bool heard = false;
+    enum vta_delivery delivery = VTA_UNHEARD;
     if (c->fd < 0)
-        return false;
+        return VTA_UNHEARD;
     post(c, &packet);
     while (!flush(c) && wait_for(c->fd, POLLOUT, until))
         ;
-    heard = c->queued == 0 && !c->lost && take_answer(c, until);
-    if (!heard && !c->why[0])
+    if (c->queued == 0 && !c->lost)
+        delivery = take_answer(c, until);
+    if (delivery == VTA_UNHEARD && !c->why[0])
         snprintf(c->why, sizeof(c->why), "the agent did not take all marks");
     close(c->fd);
     c->fd = -1;
     if (c->helper > 0)
         waitpid(c->helper, NULL, 0);
-    return heard;
+    return delivery;
 }

@@ -18,6 +18,7 @@ struct vta_client {
     struct vta_packet queue[VTA_CLIENT_QUEUE]; /* for which the socket had no room */
     unsigned queued, lost;
     char why[256]; /* why nobody hears */
+    struct vta_answer answer;
 };
 
 /** to: NULL: the daemon at socket, else the usual way to the host. */
@@ -25,8 +26,10 @@ void vta_client_open(struct vta_client *c, const char *socket, const char *to, c
 void vta_client_say(struct vta_client *c, enum vtg_type type, const void *payload, size_t n);
 void vta_client_watch(struct vta_client *c, enum vta_request request, uint32_t mark, pid_t pid);
 
-/** All was said: waits, 2 s at most, until it is delivered or in a daemon's hands.  False: why says what not.
+/**
+ * All was said: waits, 2.5 s at most, until it is delivered or in a daemon's hands.  What became of it is
+ * in c->answer, too; VTA_UNHEARD: c->why says why.
  */
-bool vta_client_finish(struct vta_client *c);
+enum vta_delivery vta_client_finish(struct vta_client *c);
 
 #endif

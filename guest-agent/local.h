@@ -21,7 +21,7 @@ enum vta_request {
     VTA_SAY = 1,     /* a frame of the given type: MARK, RUN or PROCESS */
     VTA_WATCH = 2,   /* the command pid and its descendants, until unwatched or the client leaves */
     VTA_UNWATCH = 3, /* after a last look */
-    VTA_FINISH = 4   /* answered: at once by a daemon, once all has arrived by a private agent */
+    VTA_FINISH = 4   /* answered: at once by a daemon, once all has gone by a private agent */
 };
 
 struct vta_packet {
@@ -37,17 +37,22 @@ struct vta_packet {
 };
 
 enum vta_delivery {
-    VTA_ARRIVED, /* the host has it all, or all is written */
-    VTA_KEPT,    /* a daemon has it and will deliver */
+    VTA_ARRIVED, /* the host has it all */
+    VTA_COMING,  /* a daemon has it, and the host asks for it */
+    VTA_KEPT,    /* a daemon has it, and nobody asks */
+    VTA_FILED,   /* it is in a file, or a daemon is about to write it there */
+    VTA_SENT,    /* --one-way: it went out, and nobody says that it arrived */
     VTA_UNHEARD  /* the time is over and the host did not take it */
 };
 
 struct vta_answer {
     uint32_t magic;
-    uint32_t delivery; /* enum vta_delivery */
-    uint64_t kept;     /* bytes */
-    uint64_t dropped;  /* frames */
-    char text[256];    /* why it is not delivered */
+    uint32_t delivery;    /* enum vta_delivery */
+    uint64_t kept;        /* frames that did not go, or are not known to have arrived */
+    uint64_t dropped;     /* frames */
+    uint32_t task_source; /* enum vtg_task_source: NONE, it tells nothing of tasks */
+    uint32_t zero;
+    char text[256]; /* where it is filed; of what is not delivered, why */
 };
 
 /** Address of @NAME or PATH; returns its length, or -EINVAL. */

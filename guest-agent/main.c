@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,44 @@ int vta_take_count(const char *option, const char *text, uint32_t least, uint32_
     }
     *ret = (uint32_t)v;
     return 0;
+}
+
+static int take_common(struct vta_speaker *s, int c)
+{
+    switch (c) {
+    case VTA_OPT_TO:
+        s->to = optarg;
+        return vta_take_spec(optarg, &s->own.to);
+    case VTA_OPT_ONE_WAY:
+        s->own.one_way = true;
+        return 0;
+    case VTA_OPT_SOCKET:
+        s->socket = optarg;
+        return 0;
+    default:
+        return 2;
+    }
+}
+
+int vta_take_speaker(int argc, char **argv, const char *flags, const struct option *options,
+                     struct vta_speaker *s, int (*take)(void *context, int c, const char *arg), void *context,
+                     const char *help)
+{
+    int c, r = 0;
+    s->socket = vta_usual_socket();
+    s->to = NULL;
+    vta_usual_options(&s->own);
+    while (!r && (c = getopt_long(argc, argv, flags, options, NULL)) != -1) {
+        if (c == VTA_OPT_HELP) {
+            fputs(help, stdout);
+            return 0;
+        }
+        r = c > VTA_OPT_HELP || c < VTA_OPT_TO ? take(context, c, optarg) : take_common(s, c);
+    }
+    if (!r)
+        return -1;
+    fprintf(stderr, "vtime-agent %s --help tells more\n", argv[0]);
+    return r;
 }
 
 int main(int argc, char **argv)

@@ -16,67 +16,53 @@ static const char help[] =
     "  --one-way       the host does not acknowledge\n"
     "  --socket NAME   of the daemon (@vtime-agent)\n";
 
-static int say_mark(const struct vtg_mark *mark, const char *socket, const char *to,
-                    const struct vta_options *o)
+static int say_mark(const struct vtg_mark *mark, const struct vta_speaker *s)
 {
     static struct vta_client client;
-    vta_client_open(&client, socket, to, o);
+    vta_client_open(&client, s->socket, s->to, &s->own);
     vta_client_say(&client, VTG_MARK, mark, sizeof(*mark));
-    if (vta_client_finish(&client))
+    if (vta_client_finish(&client) != VTA_UNHEARD)
         return 0;
     fprintf(stderr, "vtime-agent: mark not delivered: %s\n", client.why);
     return 1;
 }
 
-int vta_mark_main(int argc, char **argv)
+enum { BEGIN = 1000, END, POINT };
+
+static int take_kind(void *context, int c, const char *arg)
 {
-    enum { BEGIN = 1000, END, POINT, TO, ONE_WAY, SOCKET, HELP };
-    static const struct option options[] = {
-        { "begin", no_argument, NULL, BEGIN },     { "end", no_argument, NULL, END },
-        { "point", no_argument, NULL, POINT },     { "to", required_argument, NULL, TO },
-        { "one-way", no_argument, NULL, ONE_WAY }, { "socket", required_argument, NULL, SOCKET },
-        { "help", no_argument, NULL, HELP },       { 0 }
-    };
-    struct vtg_mark mark = { .kind = VTG_MARK_POINT };
-    struct vta_options o;
-    const char *socket = vta_usual_socket(), *to = NULL;
-    int c, r = 0;
-    vta_clocks_read(&mark.clocks); /* before all else: this is the moment */
-    vta_usual_options(&o);
-    while (!r && (c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (c) {
-        case BEGIN:
-            mark.kind = VTG_MARK_BEGIN;
-            break;
-        case END:
-            mark.kind = VTG_MARK_END;
-            break;
-        case POINT:
-            mark.kind = VTG_MARK_POINT;
-            break;
-        case TO:
-            to = optarg;
-            r = vta_take_spec(optarg, &o.to);
-            break;
-        case ONE_WAY:
-            o.one_way = true;
-            break;
-        case SOCKET:
-            socket = optarg;
-            break;
-        case HELP:
-            fputs(help, stdout);
-            return 0;
-        default:
-            r = 2;
-        }
-    }
-    if (r || optind != argc - 1) {
-        fputs(r ? "vtime-agent mark --help tells more\n" : help, stderr);
+    struct vtg_mark *mark = context;
+    (void)arg;
+    if (c < BEGIN || c > POINT)
+        return 2;
+    if (mark->kind) {
+        fputs("vtime-agent: a mark is one of --begin, --end and --point\n", stderr);
         return 2;
     }
+    mark->kind = c == BEGIN ? VTG_MARK_BEGIN : c == END ? VTG_MARK_END : VTG_MARK_POINT;
+    return 0;
+}
+
+int vta_mark_main(int argc, char **argv)
+{
+    static const struct option options[] = { { "begin", no_argument, NULL, BEGIN },
+                                             { "end", no_argument, NULL, END },
+                                             { "point", no_argument, NULL, POINT },
+                                             VTA_SPEAKER_OPTIONS };
+    struct vtg_mark mark = { .kind = 0 };
+    struct vta_speaker s;
+    vta_clocks_read(&mark.clocks); /* before all else: this is the moment */
+    const int r = vta_take_speaker(argc, argv, "", options, &s, take_kind, &mark, help);
+    if (r >= 0)
+        return r;
+    if (optind != argc - 1) {
+        fputs(help, stderr);
+        return 2;
+    }
+    if (!mark.kind)
+        mark.kind = VTG_MARK_POINT;
     mark.clocks.steal_ns = vta_steal_ns(&mark.clocks.have);
     mark.id = vta_name_id(argv[optind]);
     memcpy(mark.name, argv[optind], strnlen(argv[optind], sizeof(mark.name)));
-    return say_mark(&mark, socket, to, &o);
+    return say_mark(&mark, &s);
 }

@@ -33,7 +33,7 @@ struct vta_processes {
     struct vta_member members[VTA_MEMBERS];
     unsigned nr_members;
     struct vta_tree trees[VTA_TREES];
-    uint64_t refused;  /* processes for which there was no room */
+    uint64_t refused;  /* how often there was no room for a process or a benchmark */
     bool has_children; /* the kernel lists a thread's children */
 };
 

@@ -182,6 +182,10 @@ void vta_transport_explain(const struct vta_spec *spec, int error, char *out, si
         snprintf(out, n, "%s: no such virtio port; give the VM a virtserialport of this name", name);
     else if (spec->kind == VTA_VIRTIO && error == EBUSY)
         snprintf(out, n, "%s: another program has the port open", name);
+    else if (spec->kind == VTA_VIRTIO && error == ENOTCONN)
+        snprintf(out, n, "%s: nobody has the host's end of the port open", name);
+    else if (spec->kind == VTA_FD && error == ECONNRESET)
+        snprintf(out, n, "%s: the inherited descriptor was closed by the other side", name);
     else if (spec->kind == VTA_VSOCK && (error == ENODEV || error == EAFNOSUPPORT || error == ENETUNREACH))
         snprintf(out, n, "%s: no vsock device in this guest", name);
     else if (spec->kind == VTA_TCP && error == EINVAL)

@@ -22,9 +22,9 @@ const char *const report_os_clocks[VTG_NR_OS_CLOCKS] = { "monotonic", "monotonic
 const char *const report_os_titles[VTG_NR_OS_CLOCKS] = { "MONOTONIC", "MONOTONIC_RAW", "REALTIME", "BOOTTIME",
                                                          "TAI" };
 
-const char *const report_agent_events[VTG_EVENT_MISSED + 1] = { "unknown", "start",   "stop",  "clocksource",
-                                                                "step",    "suspend", "cpu",   "dropped",
-                                                                "away",    "ntp",     "missed" };
+const char *const report_agent_events[VTG_NR_EVENTS] = { "unknown", "start",   "stop",   "clocksource",
+                                                         "step",    "suspend", "cpu",    "dropped",
+                                                         "away",    "ntp",     "missed", "refused" };
 
 const char *const report_channel_events[VT_NR_CHANNEL_EVENTS] = {
     [VT_CHANNEL_OPENED] = "opened",   [VT_CHANNEL_CLOSED] = "closed",     [VT_CHANNEL_FAILED] = "failed",

@@ -128,6 +128,9 @@ static void say_agent_event(char *out, size_t n, const struct vt_clock_event *e,
     case VTG_EVENT_MISSED:
         snprintf(out, n, "agent: %" PRId64 " views due and not made: it did not run", e->a);
         break;
+    case VTG_EVENT_REFUSED:
+        snprintf(out, n, "agent: more processes chosen than the %" PRId64 " that it has room for: of the rest nothing is told", e->a);
+        break;
     default:
         snprintf(out, n, "agent: unknown %" PRId64 " %" PRId64 " %s", e->a, e->b, text);
     }
@@ -239,7 +242,7 @@ const char *report_clock_event_kind(const struct vt_clock_event *e)
     case VT_CLOCK_EVENT_VIEW:
         return report_os_clocks[e->kind % VTG_NR_OS_CLOCKS];
     case VT_CLOCK_EVENT_AGENT:
-        return report_agent_events[e->kind <= VTG_EVENT_MISSED ? e->kind : 0];
+        return report_agent_events[e->kind < VTG_NR_EVENTS ? e->kind : 0];
     case VT_CLOCK_EVENT_CHANNEL:
         return report_channel_events[e->kind % VT_NR_CHANNEL_EVENTS];
     case VT_CLOCK_EVENT_SYSTEM:

@@ -171,7 +171,7 @@ void report_text_absent_counters(const struct report_view *v, struct wrap *w);
 
 extern const char *const report_clock_methods[VT_NR_CLOCK_METHODS];
 extern const char *const report_os_clocks[VTG_NR_OS_CLOCKS];
-extern const char *const report_agent_events[VTG_EVENT_MISSED + 1];
+extern const char *const report_agent_events[VTG_NR_EVENTS];
 extern const char *const report_channel_events[VT_NR_CHANNEL_EVENTS];
 
 extern const char *const report_os_titles[VTG_NR_OS_CLOCKS];

@@ -115,7 +115,7 @@ struct vt_agent_clocks {
     uint32_t stat_cpus;
     uint64_t stat_ns; /* over which, of the CPU read longest */
     struct vtg_cpu_time stat;
-    uint64_t agent_events[VTG_EVENT_MISSED + 1]; /* by enum vtg_event_kind */
+    uint64_t agent_events[VTG_NR_EVENTS]; /* by enum vtg_event_kind */
     uint64_t missed_views, dropped_frames, away_ns;
     uint64_t channel_events[VT_NR_CHANNEL_EVENTS]; /* rows; and what they count */
     uint64_t channel_counts[VT_NR_CHANNEL_EVENTS];

@@ -229,6 +229,8 @@ enum vtg_event_kind {
     VTG_EVENT_AWAY = 8,        /* the host was away; a: for ns, b: frames kept for it */
     VTG_EVENT_NTP = 9,         /* adjtimex changed; a, b: status, freq; text: the tick's length in us */
     VTG_EVENT_MISSED = 10,     /* a: views that were due and not made: the agent did not run */
+    VTG_EVENT_REFUSED = 11,    /* of more processes than a, the agent's room, nothing is told */
+    VTG_NR_EVENTS
 };
 struct vtg_event {
     uint64_t tsc;

@@ -69,6 +69,7 @@ static const struct {
     { "event", VTG_EVENT_AWAY, "AWAY", "the host was away; a: for ns" },
     { "event", VTG_EVENT_NTP, "NTP", "adjtimex status or frequency changed; a, b: status, freq" },
     { "event", VTG_EVENT_MISSED, "MISSED", "a: views that were due and not made" },
+    { "event", VTG_EVENT_REFUSED, "REFUSED", "of more processes than a nothing is told" },
     { "channel", VT_CHANNEL_OPENED, "OPENED", "text: where to" },
     { "channel", VT_CHANNEL_CLOSED, "CLOSED", "by the other side" },
     { "channel", VT_CHANNEL_FAILED, "FAILED", "could not be opened; text: why" },

@@ -400,7 +400,52 @@ sys %6S"; time "$@" 2>bench.err' - "$AGENT" bench --name loop -- sh -c "$busy" 2
   [[ $output == *"undisturbed it would have taken"* ]]
 }
 
+@test "why nothing goes out is said once, and a file that cannot be written ends it" {
+  local to
+  for to in /proc/nosuch /dev/full; do
+    run -1 timeout 5 "$AGENT" run --socket "$PWD/sock" --to "file:$to"
+    [ "$(grep -c "file:$to: " <<<"$output")" -eq 1 ]
+    run timeout 5 "$AGENT" bench --to "file:$to" -- true
+    [ "$status" -eq 0 ]
+    [[ $output == *"not delivered to the host: file:$to: "* ]]
+  done
+  run -124 timeout 1.5 "$AGENT" run --socket "$PWD/sock" --to unix:"$PWD/nobody"
+  [ "$(grep -c 'unix:.*No such file' <<<"$output")" -eq 1 ] # tried some six times
+}
+
+@test "bench says where its words are: with the agent, in a file, or with the host" {
+  start_agent --to unix:"$PWD/nobody"
+  "$AGENT" bench --tasks -- true 2>bench.err
+  grep -Eq 'kept by the agent; [1-9][0-9]* frames not yet heard' bench.err
+  grep -q 'tells none; start it with --tasks' bench.err
+  ! grep -q 'known on the host' bench.err || false
+  stop_agent
+  "$AGENT" bench --to file:"$PWD/words" -- true 2>bench.err
+  grep -q "kept in the file $PWD/words: vtime import" bench.err
+  ! grep -q 'known on the host' bench.err || false
+  start_agent --to file:"$PWD/others"
+  "$AGENT" bench -- true 2>bench.err
+  grep -q "kept in the file $PWD/others: vtime import" bench.err
+  stop_agent
+}
+
+@test "of a crowd of processes it says that there is no room for all" {
+  local i
+  for i in $(seq 270); do
+    sleep 30 3>&- &
+    crowd[i]=$!
+  done
+  "$AGENT" run --socket "$PWD/sock" --to file:"$PWD/words" --comm sleep 2>run.err 3>&- &
+  agent_pid=$!
+  sleep 1.5
+  kill "$agent_pid" "${crowd[@]}"
+  wait "$agent_pid" || true
+  [ "$(grep -c 'more processes than 256' run.err)" -eq 1 ]
+}
+
 @test "usage errors are said, with exit code 2" {
+  run -2 "$AGENT" mark x --begin --end
+  [[ $output == *"one of --begin, --end and --point"* ]]
   run "$AGENT"
   [ "$status" -eq 2 ]
   run "$AGENT" run --to http:x
