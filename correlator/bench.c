@@ -223,6 +223,8 @@ static uint64_t outer_steal(const struct vt_correlator *c, struct vt_window w)
 /* What the guest's CPU time holds that it would not have used undisturbed: between the two. */
 struct excess {
     uint64_t least, most;
+    uint64_t resume_ns; /* of `most`: what each resumption cost */
+    uint64_t other;     /* of `most`: what was no resumption's doing */
 };
 
 static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, uint64_t most, uint64_t least,
@@ -321,6 +323,7 @@ static struct excess held_excess(const struct vt_benchmark *b, uint64_t delay_ns
         .least = (least * TICK_LEAST + resumptions * RESUME_LEAST) * exit->least_ns / 8,
         .most =
             (most * TICK_MOST + resumptions * RESUME_MOST) * exit->most_ns / 8 + resumptions * COLD_CACHES_NS,
+        .resume_ns = (TICK_MOST + RESUME_MOST) * exit->most_ns / 8 + COLD_CACHES_NS,
     };
 }
 
@@ -364,7 +367,8 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     if (n > 1)
         x.least = 0; /* several vCPUs may have paid at the same time */
     b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
-    x.most += d.lost + b->undilated.outer_ns;
+    x.other = d.lost + b->undilated.outer_ns;
+    x.most += x.other;
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
     *ret_excess = x;
     return 0;
@@ -464,12 +468,15 @@ static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns 
     return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
 }
 
-/* The play leaves out less than all delays and more than those that nothing absorbed, or it is not believed.
+/*
+ * The play leaves out more than the delays that nothing absorbed, or it is not believed.  It may leave out
+ * more than all of them: what other tasks did, and timers that were late.
  */
 static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
-                   struct excess x)
+                   struct excess x, uint64_t helpers_waited)
 {
-    const uint64_t low = vt_max(u->low_ns, less(played->low_ns, x.most + elapsed->bound_ns));
+    x.other += vt_min(helpers_waited, played->waits_ns);
+    const uint64_t low = less(played->low_ns, x.other + elapsed->bound_ns);
     const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
     if (low > high)
         return;
@@ -498,9 +505,10 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .sys_ns = row->run.stime_ns };
     int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
-        r = vt_replay(p->c, p->m, &time, end->id, b, &p->looks_left, &replayed);
+        r = vt_replay(p->c, p->m, &time, end->id, x.resume_ns, b, &p->looks_left, &replayed);
     if (!r && replayed.known && b->undilated.known)
-        narrow(&b->undilated, &b->elapsed, &replayed, x);
+        narrow(&b->undilated, &b->elapsed, &replayed, x,
+               vt_helpers_waited(p->c, p->m->row.id, b->window));
     return r;
 }
 
