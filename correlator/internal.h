@@ -430,7 +430,7 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* low: without what resuming cost */
-    uint64_t waits_ns;        /* of the benchmark's tasks, for what the monitor's threads may have delayed */
+    uint64_t waits_ns;        /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
 };
 
 /** resume_ns: what each resumption may have cost; b->window, b->untold_ns are there; budget as above. 0 or

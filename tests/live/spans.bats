@@ -35,6 +35,15 @@ favour() {
   chrt --all-tasks "$2" --pid "$([ "$2" = --fifo ] && echo 1 || echo 0)" "$(cat "$GUESTS_DIR/$1/pid")"
 }
 
+# starve NAME: three rivals; beside them and the guest others' work, where sessions are weighed, counts little
+starve() {
+  local pid
+  start_rivals 3 "$cpu"
+  for pid in "$(cat "$GUESTS_DIR/$1/pid")" "${rivals[@]}"; do
+    [ ! -w "/proc/$pid/autogroup" ] || echo -10 >"/proc/$pid/autogroup"
+  done
+}
+
 # waited NAME: how long its vCPUs have waited for a CPU until now, in ns, by the host's own account
 waited() {
   local task sum=0 delay
@@ -64,10 +73,10 @@ run_alone() {
 # nothing of it is new to the guest
 record_guest() {
   local tries
-  start_record "$run_vt"
+  start_record "$run_vt" --vm "$(cat "$GUESTS_DIR/$1/pid")"
   guest_do "$1" "$2" 120
   for tries in $(seq 100); do
-    [ "$(sqlite3 "$run_vt" 'select count(*) from exchange' 2>/dev/null || echo 0)" -lt 5 ] || break
+    [ "$(sqlite3 "$run_vt" "select count(*) from exchange join vm on vm.id = vm where tgid = $(cat "$GUESTS_DIR/$1/pid")" 2>/dev/null || echo 0)" -lt 5 ] || break
     sleep 0.2
   done
   [ "$tries" -lt 100 ]
@@ -79,7 +88,7 @@ run_pairs() {
   record_guest "$1" "$2"
   for i in $(seq "$pairs"); do
     run_alone "$1" "$i" "$2"
-    start_rivals 3 "$cpu"
+    starve "$1"
     guest_do "$1" "vtime-agent bench --name starved-$i -- $2" 240
     end_rivals
   done
@@ -117,6 +126,73 @@ judge() {
       printf "# %s: the run alone is contained in %d of %d; median width %.1f %%, median bias %+.1f %%\n", name, held, NR, w, b
       exit !(bad == 0 && 40 * (NR - held) <= misses * (NR > 40 ? NR : 40) && w <= most)
     }' "$BATS_TEST_TMPDIR/pairs" >&3
+}
+
+# turn NAME: until that process has done its work once
+turn() { guest_do tcg "echo go >/run/$1.go; read -r _ </run/$1.done" 120; }
+
+# start_turns ITERATIONS: two processes of one benchmark, each with pipes by which it is told to work
+start_turns() {
+  local name
+  for name in first second; do
+    guest_do tcg "ln -s /bin/loop /run/$name; mkfifo /run/$name.go /run/$name.done"
+  done
+  guest_do tcg "vtime-agent bench --name turns -- sh -c '/run/first turns 2 $1 /run/first.go /run/first.done >/run/first.out & /run/second turns 1 $(($1 * 2)) /run/second.go /run/second.done >/run/second.out; wait'" 240 >"$BATS_TEST_TMPDIR/bench.out" &
+  bench_pid=$!
+}
+
+# judge_turns DELAY: against what the processes saw themselves (worked, in gaps, CPU charged) and what the
+# host says that the vCPU waited in the second one's turn
+judge_turns() {
+  local name
+  for name in first second; do
+    "$VTIME" report --json "$run_vt" | jq -r --arg name $name '.guests[] | select(.name == "tcg").benchmarks[] |
+      select(.name == "turns").processes[] | select(.name == $name) |
+      [.by, .of_benchmark, .true.used.ns + .true.overhead.ns, .true.stolen.ns, .on_vcpu_ns, .waited_ns] | @tsv' |
+      paste - "$BATS_TEST_TMPDIR/$name.out"
+  done >"$BATS_TEST_TMPDIR/processes"
+  cat "$BATS_TEST_TMPDIR/processes"
+  awk -v delay="$1" '
+    function near(a, b, part, more) { return (a > b ? a - b : b - a) <= part * b + more }
+    $1 != "bpf" || $2 != "true" { bad++ }
+    { used[NR] = $3; stolen[NR] = $4; told[NR] = $5 + $6; worked[NR] = $7; gaps[NR] = $8; charged[NR] = $9
+      waited[NR] = $6
+      printf "# turns: the %s says %.0f ms, in gaps %.0f, CPU %.0f; vtime: on its vCPU or waiting %.0f, used %.0f, stolen %.0f ms\n",
+        NR == 1 ? "first" : "second", $7 / 1e6, $8 / 1e6, $9 / 1e6, told[NR] / 1e6, $3 / 1e6, $4 / 1e6 }
+    END {
+      printf "# turns: the vCPU waited %.0f ms in the second one'\''s turn\n", delay / 1e6
+      if (NR != 2 || bad) { print "no stretches of both"; exit 1 }
+      for (i = 1; i <= 2; i++) if (!near(told[i], worked[i], 0.02, 2e7)) { print "elapsed", i; exit 1 }
+      if (charged[2] < 2 * used[2]) { print "it was not starved"; exit 1 }
+      # the rest was stolen while other tasks of the guest had its vCPU: that it saw as gaps, too
+      if (stolen[2] > 1.02 * delay + 1e7 || stolen[2] < 0.6 * delay) { print "stolen is not what the vCPU waited"; exit 1 }
+      if (!near(stolen[2] + waited[2], gaps[2], 0.05, 2e7)) { print "what it saw is not what it lost"; exit 1 }
+      if (stolen[1] > 0.03 * stolen[2] || gaps[1] > 0.05 * gaps[2]) { print "the first one lost time"; exit 1 }
+      if (!near(used[2], used[1], 0.2, 0)) { print "not the same work"; exit 1 }
+    }' "$BATS_TEST_TMPDIR/processes" >&3
+}
+
+@test "TCG: two processes by turns, of which only one is starved, lose what each has lost" {
+  local before delay
+  start_tcg_guest tcg --cpu "$cpu" --agent '--tasks'
+  record_guest tcg 'loop 10000000'
+  start_turns 150000000
+  favour tcg --fifo
+  turn first
+  favour tcg --other
+  starve tcg
+  before=$(waited tcg)
+  turn second
+  delay=$(($(waited tcg) - before))
+  end_rivals
+  favour tcg --fifo
+  turn first
+  favour tcg --other
+  wait "$bench_pid"
+  for name in first second; do guest_do tcg "cat /run/$name.out" >"$BATS_TEST_TMPDIR/$name.out"; done
+  stop_record
+  [ -z "${VT_KEEP:-}" ] || cp "$run_vt" "$VT_KEEP/turns.vt"
+  judge_turns "$delay"
 }
 
 @test "TCG: work and sleep" {
