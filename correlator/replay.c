@@ -46,7 +46,7 @@ struct step {
     uint32_t wake;            /* enum vtg_wake */
     bool is_own;              /* of the benchmark */
     bool is_for_it;           /* of another's, whom the benchmark's woke */
-    bool is_cold;             /* it slept longer than it would have */
+    bool is_cold;             /* it slept longer than it would have, by the earliest play */
     size_t on_thread;         /* the step of the same thread before it, NONE: the first */
     size_t on_cpu;            /* the same of its vCPU */
 };
@@ -455,13 +455,13 @@ static uint64_t way_in(const struct replay *r, const struct step *s, const struc
 }
 
 /* What others' delays made wait is cold as well when it runs again. */
-static bool slept_longer(const struct replay *r, const struct step *s, enum play play)
+static bool slept_longer(const struct replay *r, const struct step *s)
 {
     const struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
     if (!before || s->wake == VTG_WAKE_NONE)
         return false;
-    const uint64_t end_played = played(r, before, play, before->to);
-    return s->from - before->to > s->begin[play] - vt_min(s->begin[play], end_played) + SLEPT_NS;
+    const uint64_t begin = s->begin[EARLIEST], end = played(r, before, EARLIEST, before->to);
+    return s->from - before->to > begin - vt_min(begin, end) + SLEPT_NS;
 }
 
 static void play_all(struct replay *r, enum play play)
@@ -477,7 +477,8 @@ static void play_all(struct replay *r, enum play play)
             begin = vt_min(vt_max(begin, r->window.from.v), s->from);
         }
         s->begin[play] = begin;
-        s->is_cold = slept_longer(r, s, play);
+        if (play == EARLIEST)
+            s->is_cold = slept_longer(r, s);
     }
 }
 
