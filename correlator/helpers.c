@@ -118,6 +118,21 @@ static int by_cpu_time(const void *a, const void *b)
     return (x->row.id > y->row.id) - (x->row.id < y->row.id);
 }
 
+uint64_t vt_helpers_waited(const struct vt_correlator *c, int64_t vm, struct vt_window window)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < c->nr_helpers; i++) {
+        if (c->helpers[i].row.vm != vm)
+            continue;
+        const struct readings r = readings_of(&c->helpers[i], window);
+        if (!r.to && !r.after)
+            continue;
+        const struct vt_figure f = figure(&r, offsetof(struct vt_helper_time, waited_ns));
+        sum += f.ns + f.bound_ns;
+    }
+    return sum;
+}
+
 int vt_helpers_fill(const struct vt_correlator *c, struct vt_window window, struct vt_guest *g)
 {
     size_t n = 0;

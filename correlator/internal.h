@@ -350,6 +350,8 @@ int vt_addresses_fill(const struct vt_life *life, struct vt_window window, struc
 
 /** 0 or -ENOMEM; g->helpers is the caller's to free. */
 int vt_helpers_fill(const struct vt_correlator *c, struct vt_window window, struct vt_guest *g);
+/** What a VM's helpers waited for CPUs in the window, all of them together, at most. */
+uint64_t vt_helpers_waited(const struct vt_correlator *c, int64_t vm, struct vt_window window);
 void vt_helpers_forget(struct vt_correlator *c, uint64_t before);
 void vt_helpers_release(struct vt_correlator *c);
 
@@ -459,11 +461,13 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
  */
 struct vt_replayed {
     bool known;
-    uint64_t low_ns, high_ns; /* equal where all wake-ups are known; no cost of being held is taken off */
+    uint64_t low_ns, high_ns; /* low: without what resuming cost */
+    uint64_t waits_ns;        /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
 };
 
-/** b->window, b->untold_ns are there; budget as above. 0 or -ENOMEM. */
+/** resume_ns: what each resumption may have cost; b->window, b->untold_ns are there; budget as above. 0 or
+ * -ENOMEM. */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              uint32_t mark, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
+              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
 
 #endif

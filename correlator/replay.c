@@ -17,10 +17,20 @@
 #include "correlator/internal.h"
 #include "vt/task_pack.h"
 
-#define NONE SIZE_MAX
+#define NONE      SIZE_MAX
+#define NOT_KNOWN UINT64_MAX
 /* A wake-up's time stamp and the switch to who then woke are not one instant: so far after a delay it is due
  * to it. */
 #define TAIL_SLACK_NS UINT64_C(200000)
+/* To wake an idle vCPU takes up to so much, on a host that does nothing else as well. */
+#define WAKE_NS UINT64_C(100000)
+/* Waits that tell what is usual. */
+#define USUAL_LEAST 8u
+/* Who was held for so long, or slept so much longer, is cold: others ran meanwhile. */
+#define HOLD_NS  UINT64_C(100000)
+#define SLEPT_NS UINT64_C(1000000)
+/* The latest play is made so often: each time what other tasks do has less time to come in. */
+#define LATEST_TRIES 4u
 /* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
 #define UNTOLD_PARTS 100u
 
@@ -29,11 +39,14 @@ enum play { EARLIEST, LATEST, NR_PLAYS };
 /* A stretch of a task on the host's clock. */
 struct step {
     uint64_t from, to, ready;
+    uint64_t late;            /* the timer that woke it went off so long after it was due; NOT_KNOWN */
     uint64_t begin[NR_PLAYS]; /* when it is played */
     uint32_t cpu, thread;     /* thread: into replay.thread[] */
     uint32_t waker;           /* thread, or UINT32_MAX */
     uint32_t wake;            /* enum vtg_wake */
     bool is_own;              /* of the benchmark */
+    bool is_for_it;           /* of another's, whom the benchmark's woke */
+    bool is_cold;             /* it slept longer than it would have, by the earliest play */
     size_t on_thread;         /* the step of the same thread before it, NONE: the first */
     size_t on_cpu;            /* the same of its vCPU */
 };
@@ -47,6 +60,7 @@ struct thread {
 /* What kept a vCPU from running, in order of time; sum: of those before it. */
 struct delay {
     uint64_t from, to, sum;
+    uint64_t holds; /* of those before it that were long enough to matter */
 };
 
 struct vcpu_delays {
@@ -70,9 +84,20 @@ struct replay {
     size_t *order;
     struct vcpu_delays *vcpu;
     size_t nr_vcpu, room_vcpu;
+    uint64_t resume_ns; /* what a resumption cost at most */
+    uint64_t played_ns; /* what the latest play took, for the next try */
+    bool knows_waits;   /* the next two: a quarter of the waits for devices took no longer, and no less, */
+    uint64_t short_wait, long_wait; /* of those in which nothing held the vCPU */
+    uint64_t usual_late;            /* timers went off so late at most for reasons that are not the host's */
 };
 
 /* ---- delays ---- */
+
+/* Held for so long others ran on its CPU, and it is cold. */
+static bool is_hold(const struct delay *d)
+{
+    return d->to - d->from >= HOLD_NS;
+}
 
 static void add_delay(void *context, const struct vt_piece *p)
 {
@@ -88,8 +113,11 @@ static void add_delay(void *context, const struct vt_piece *p)
     v->error = vt_grow((void **)&v->delay, &v->room, v->nr, sizeof(*v->delay));
     if (v->error)
         return;
-    const uint64_t sum = last ? last->sum + (last->to - last->from) : 0;
-    v->delay[v->nr++] = (struct delay){ p->from, p->to, sum };
+    last = v->nr ? &v->delay[v->nr - 1] : NULL; /* it may have moved */
+    v->delay[v->nr++] = (struct delay){ .from = p->from,
+                                        .to = p->to,
+                                        .sum = last ? last->sum + (last->to - last->from) : 0,
+                                        .holds = last ? last->holds + is_hold(last) : 0 };
 }
 
 static struct vcpu_delays *delays_of(const struct replay *r, uint32_t cpu)
@@ -145,6 +173,20 @@ static uint64_t delay_in(const struct replay *r, uint32_t cpu, uint64_t from, ui
     return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
 }
 
+static uint64_t holds_before(const struct vcpu_delays *v, uint64_t at)
+{
+    const struct delay *last;
+    delay_before(v, at, &last);
+    return last ? last->holds + (last->to <= at && is_hold(last)) : 0;
+}
+
+/* What resuming cost the step until `at`, at most. */
+static uint64_t resume_cost(const struct replay *r, const struct step *s, uint64_t at)
+{
+    const struct vcpu_delays *v = delays_of(r, s->cpu);
+    return (holds_before(v, at) - holds_before(v, s->from)) * r->resume_ns;
+}
+
 /* The delay that ended just before `at`, and not before `from`: what was then due came so much later. */
 static uint64_t tail_delay(const struct replay *r, uint32_t cpu, uint64_t from, uint64_t at)
 {
@@ -157,27 +199,32 @@ static uint64_t tail_delay(const struct replay *r, uint32_t cpu, uint64_t from, 
 
 /* ---- steps ---- */
 
+/* So many ticks, at the rate of the stretch itself, or of no time at all. */
+static uint64_t length_ns(const struct vt_task_stretch *s, const host_ns at[2], uint64_t ticks)
+{
+    const unsigned __int128 ns = (unsigned __int128)ticks * (at[1].v - at[0].v);
+    return s->to > s->from ? (uint64_t)(ns / (s->to - s->from)) : 0;
+}
+
 static int add_step(struct replay *r, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
 {
     const guest_tsc tsc[2] = { { s->from }, { s->to } };
     host_ns at[2];
-    uint64_t bound, ready;
+    uint64_t bound;
     for (unsigned int i = 0; i < 2; i++)
         if (r->time->to_ns(r->time->context, batch->cpu, tsc[i], batch->host, &at[i], &bound))
             return 0;
     if (at[1].v <= r->window.from.v || at[0].v >= r->window.to.v || at[0].v >= at[1].v ||
         s->who >= r->m->tasks.nr_task)
         return 0;
-    /* at the rate of the stretch itself, or of no time at all */
-    ready = s->to > s->from
-                ? (uint64_t)((unsigned __int128)s->waited * (at[1].v - at[0].v) / (s->to - s->from))
-                : 0;
+    const uint64_t ready = length_ns(s, at, s->waited);
     int e = vt_grow((void **)&r->step, &r->room_step, r->nr_step, sizeof(*r->step));
     if (e)
         return e;
     r->step[r->nr_step++] = (struct step){ .from = vt_max(at[0].v, r->window.from.v),
                                            .to = vt_min(at[1].v, r->window.to.v),
                                            .ready = at[0].v - vt_min(at[0].v, ready),
+                                           .late = s->late ? length_ns(s, at, s->late - 1) : NOT_KNOWN,
                                            .cpu = batch->cpu,
                                            .thread = r->m->tasks.task[s->who].tid,
                                            .waker = s->wake == VTG_WAKE_TASK ? s->waker : 0,
@@ -283,13 +330,30 @@ static int link_steps(struct replay *r)
 
 /* ---- the play ---- */
 
+static int by_length(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* What comes as time goes by takes of a shorter run a smaller part. */
+static uint64_t share(const struct replay *r, uint64_t ns)
+{
+    const uint64_t all = r->window.to.v - r->window.from.v;
+    return (uint64_t)((unsigned __int128)ns * vt_min(r->played_ns, all) / all);
+}
+
 /* When the step is where it was at `at`. */
 static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
 {
     at = vt_max(at, s->from);
     if (play == EARLIEST && !s->is_own)
         return s->begin[play];
-    return s->begin[play] + (at - s->from) - delay_in(r, s->cpu, s->from, at);
+    uint64_t took = at - s->from - delay_in(r, s->cpu, s->from, at);
+    if (!s->is_own && !s->is_for_it)
+        took = share(r, took);
+    const uint64_t cold = s->is_cold ? r->resume_ns : 0;
+    return s->begin[play] + took - (play == EARLIEST ? vt_min(took, cold + resume_cost(r, s, at)) : 0);
 }
 
 /* The thread's step that was under way at `at`, or the last before it. NONE: there is none. */
@@ -307,16 +371,55 @@ static size_t step_at(const struct replay *r, uint32_t thread, uint64_t at)
     return low ? r->order[t->first + low - 1] : NONE;
 }
 
+/* The timer was due, and the vCPU was kept from serving it. */
+static uint64_t late_by_host(const struct replay *r, const struct step *s)
+{
+    return vt_min(s->late, delay_in(r, s->cpu, s->ready - vt_min(s->late, s->ready), s->ready));
+}
+
+/*
+ * It slept from `end` on (played: `end_played`), until a timer that was late: that part of the sleep
+ * which it was set to goes from where it was armed, whatever kept the vCPU or the monitor's
+ * threads from serving it; a little late it would have been anyway.
+ */
+static uint64_t woken_by_timer(const struct replay *r, const struct step *s, enum play play, uint64_t end,
+                               uint64_t end_played, uint64_t ready)
+{
+    const uint64_t due = ready - vt_min(s->late, ready - end);
+    const uint64_t by_host = late_by_host(r, s);
+    const uint64_t late =
+        play == EARLIEST ? 0 : vt_min(s->late - by_host, r->usual_late) + vt_min(by_host, WAKE_NS);
+    const bool relative = s->wake == VTG_WAKE_RELATIVE || (s->wake != VTG_WAKE_ABSOLUTE && play == EARLIEST);
+    return late + (relative ? end_played + (due - end) : vt_max(end_played, due));
+}
+
+/*
+ * A wait for a device in which the vCPU was held: it may have been done at any time in it.  It took
+ * what such waits take where the vCPU was there all the while, but for the longest and the shortest quarter.
+ */
+static uint64_t device_wait(const struct replay *r, const struct step *s, enum play play, uint64_t end,
+                            uint64_t ready)
+{
+    const uint64_t wait = ready - end, held = delay_in(r, s->cpu, end, ready),
+                   tail = tail_delay(r, s->cpu, end, ready);
+    const uint64_t least = wait - held, most = wait - (tail - vt_min(tail, WAKE_NS));
+    if (held < HOLD_NS || !r->knows_waits)
+        return play == EARLIEST ? least : most;
+    return play == EARLIEST ? vt_min(least, r->short_wait) : vt_min(most, r->long_wait);
+}
+
 /* It slept from `end` on (played: `end_played`), and was woken by no task. */
 static uint64_t woken(const struct replay *r, const struct step *s, enum play play, uint64_t end,
                       uint64_t end_played)
 {
     const uint64_t ready = vt_max(s->ready, end), all = delay_in(r, s->cpu, end, ready);
+    if (s->late != NOT_KNOWN)
+        return woken_by_timer(r, s, play, end, end_played, ready);
     switch ((enum vtg_wake)s->wake) {
     case VTG_WAKE_RELATIVE:
     case VTG_WAKE_DEVICE:
     case VTG_WAKE_TASK: /* of another's, as a kernel thread that had waited for a device */
-        return end_played + (ready - end) - (play == EARLIEST ? all : tail_delay(r, s->cpu, end, ready));
+        return end_played + device_wait(r, s, play, end, ready);
     case VTG_WAKE_ABSOLUTE:
         return vt_max(end_played, play == EARLIEST ? ready - all : ready);
     default: /* either */
@@ -342,6 +445,25 @@ static uint64_t ready_played(const struct replay *r, const struct step *s, enum 
     return woken(r, s, play, end, end_played);
 }
 
+/* From its wake-up to its first instruction on a vCPU that was idle: that takes a while alone, too. */
+static uint64_t way_in(const struct replay *r, const struct step *s, const struct step *before)
+{
+    const uint64_t since = vt_max(s->ready, r->window.from.v);
+    if (!s->is_own || s->wake == VTG_WAKE_NONE || since >= s->from || (before && before->to > since))
+        return 0;
+    return s->from - since - delay_in(r, s->cpu, since, s->from);
+}
+
+/* What others' delays made wait is cold as well when it runs again. */
+static bool slept_longer(const struct replay *r, const struct step *s)
+{
+    const struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
+    if (!before || s->wake == VTG_WAKE_NONE)
+        return false;
+    const uint64_t begin = s->begin[EARLIEST], end = played(r, before, EARLIEST, before->to);
+    return s->from - before->to > begin - vt_min(begin, end) + SLEPT_NS;
+}
+
 static void play_all(struct replay *r, enum play play)
 {
     for (size_t i = 0; i < r->nr_step; i++) {
@@ -349,13 +471,84 @@ static void play_all(struct replay *r, enum play play)
         const struct step *before = s->on_cpu == NONE ? NULL : &r->step[s->on_cpu];
         uint64_t begin = s->from;
         if (s->from > r->window.from.v) {
-            begin = ready_played(r, s, play);
+            begin = ready_played(r, s, play) + (play == LATEST ? way_in(r, s, before) : 0);
             if (before)
                 begin = vt_max(begin, played(r, before, play, before->to));
             begin = vt_min(vt_max(begin, r->window.from.v), s->from);
         }
         s->begin[play] = begin;
+        if (play == EARLIEST)
+            s->is_cold = slept_longer(r, s);
     }
+}
+
+/* Who was woken by the benchmark's tasks works for it, until it sleeps again. */
+static void find_helpers(struct replay *r)
+{
+    for (size_t i = 0; i < r->nr_step; i++) {
+        struct step *s = &r->step[i];
+        const size_t j =
+            s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
+        if (j != NONE)
+            s->is_for_it = r->step[j].is_own;
+        else if (s->wake == VTG_WAKE_NONE && s->on_thread != NONE)
+            s->is_for_it = r->step[s->on_thread].is_for_it;
+    }
+}
+
+/* Twice what the better quarter of the benchmark's timers were late: those that nothing kept. */
+static int find_usual_lateness(struct replay *r)
+{
+    uint64_t *late = calloc(r->nr_step, sizeof(*late));
+    size_t n = 0;
+    if (!late)
+        return -ENOMEM;
+    for (size_t i = 0; i < r->nr_step; i++)
+        if (r->step[i].is_own && r->step[i].late != NOT_KNOWN)
+            late[n++] = r->step[i].late - late_by_host(r, &r->step[i]);
+    qsort(late, n, sizeof(*late), by_length);
+    r->usual_late = n ? 2 * late[n / 4] : 0;
+    free(late);
+    return 0;
+}
+
+/* The benchmark's slept until no task of it and no timer that told woke it: from when on? */
+static bool is_device_wait(const struct replay *r, const struct step *s, uint64_t *ret_since)
+{
+    if (!s->is_own || s->on_thread == NONE || s->wake == VTG_WAKE_NONE || s->late != NOT_KNOWN)
+        return false;
+    const size_t j =
+        s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
+    *ret_since = r->step[s->on_thread].to;
+    return s->ready > *ret_since && (j == NONE || !r->step[j].is_own);
+}
+
+/* Of waits in which the vCPU was not held; by how much all are longer than the short ones, held time left
+ * out. */
+static int find_usual_waits(struct replay *r, uint64_t *ret_longer)
+{
+    uint64_t *wait = calloc(r->nr_step, sizeof(*wait)), since;
+    size_t n = 0;
+    if (!wait)
+        return -ENOMEM;
+    for (size_t i = 0; i < r->nr_step; i++)
+        if (is_device_wait(r, &r->step[i], &since) &&
+            delay_in(r, r->step[i].cpu, since, r->step[i].ready) < HOLD_NS)
+            wait[n++] = r->step[i].ready - since;
+    qsort(wait, n, sizeof(*wait), by_length);
+    r->knows_waits = n >= USUAL_LEAST;
+    if (r->knows_waits) {
+        r->short_wait = wait[n / 4];
+        r->long_wait = wait[n - 1 - n / 4];
+    }
+    free(wait);
+    *ret_longer = 0;
+    for (size_t i = 0; i < r->nr_step; i++)
+        if (is_device_wait(r, &r->step[i], &since)) {
+            const uint64_t least = device_wait(r, &r->step[i], EARLIEST, since, r->step[i].ready);
+            *ret_longer += least - vt_min(least, r->short_wait);
+        }
+    return 0;
 }
 
 /* The step in which the end mark was set: the last of its vCPU. NONE: it was not told. */
@@ -380,8 +573,18 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
     const uint64_t rest = r->window.to.v - r->step[end].to;
     for (size_t i = 0; i < r->nr_step; i++) /* who sets the marks waits for the benchmark's end */
         r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
-    for (enum play play = EARLIEST; play < NR_PLAYS; play++)
-        play_all(r, play);
+    find_helpers(r);
+    e = find_usual_lateness(r);
+    if (!e)
+        e = find_usual_waits(r, &ret->waits_ns);
+    if (e)
+        return e;
+    r->played_ns = r->window.to.v - r->window.from.v;
+    play_all(r, EARLIEST);
+    for (unsigned int i = 0; i < LATEST_TRIES; i++) {
+        play_all(r, LATEST);
+        r->played_ns = played(r, &r->step[end], LATEST, r->step[end].to) + rest - r->window.from.v;
+    }
     const uint64_t low = played(r, &r->step[end], EARLIEST, r->step[end].to) + rest,
                    high = played(r, &r->step[end], LATEST, r->step[end].to) + rest;
     ret->known = low <= high;
@@ -391,9 +594,12 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
 }
 
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              uint32_t mark, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret)
+              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget,
+              struct vt_replayed *ret)
 {
-    struct replay r = { .c = c, .m = m, .time = time, .window = b->window, .mark = mark };
+    struct replay r = {
+        .c = c, .m = m, .time = time, .window = b->window, .mark = mark, .resume_ns = resume_ns
+    };
     bool whole;
     *ret = (struct vt_replayed){ 0 };
     if (b->untold_ns > b->elapsed.ns / UNTOLD_PARTS || c->host.ledger_only)

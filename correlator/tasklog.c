@@ -93,6 +93,7 @@ static int add_stretch(struct vt_task_log *log, struct vt_task_batch *b, const s
     log->stretch[log->nr_stretch++] = (struct vt_task_stretch){ .from = s->from,
                                                                 .to = s->to,
                                                                 .waited = s->waited,
+                                                                .late = s->late,
                                                                 .who = who_is(log, s->tid),
                                                                 .waker = s->waker,
                                                                 .end = (uint16_t)s->end,

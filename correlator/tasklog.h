@@ -32,6 +32,7 @@ struct vt_task_batch {
 struct vt_task_stretch {
     uint64_t from, to;
     uint64_t waited; /* ticks before `from` in which it was runnable */
+    uint64_t late;   /* as in struct vtg_stretch */
     uint32_t who;    /* into task[]; VT_TASK_IDLE, or VT_TASK_STRANGER: nobody said who that tid is */
     uint32_t waker;  /* tid, of VTG_WAKE_TASK */
     uint16_t end;    /* enum vtg_task_end */

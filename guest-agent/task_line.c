@@ -35,7 +35,8 @@ static bool stretch(const struct vta_line *l, uint64_t at, enum vtg_task_end end
                                  .tid = l->who.tid,
                                  .end = end,
                                  .wake = l->who.wake,
-                                 .waker = l->who.waker };
+                                 .waker = l->who.waker,
+                                 .late = l->who.late };
     return true;
 }
 

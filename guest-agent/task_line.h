@@ -18,6 +18,7 @@ struct vta_coming {
     uint32_t waker; /* of VTG_WAKE_TASK */
     enum vtg_wake wake;
     uint64_t waited; /* ticks; 0: not known */
+    uint64_t late;   /* see struct vtg_stretch */
 };
 
 /* Where a vCPU stands.  Zeroed, then vta_line_begin(). */

@@ -386,17 +386,32 @@ static uint64_t to_tsc(const struct reader *r, uint64_t at)
     return r->stamp_ns && at ? vta_span_tsc(&r->span, at) : at;
 }
 
+/* A duration in units of stamps, as the programs tell it. */
+static uint64_t to_ticks(const struct reader *r, uint64_t n)
+{
+    return r->stamp_ns ? vta_span_ticks(&r->span, n) : n;
+}
+
+/* What the programs tell of a wake-up beside its kind. */
+static void take_wake(const struct reader *r, uint64_t wake, struct vta_coming *ret)
+{
+    const uint32_t what = (uint32_t)(wake >> 32);
+    ret->wake = (enum vtg_wake)(wake & 0xff);
+    if (ret->wake == VTG_WAKE_TASK)
+        ret->waker = what;
+    else if (what)
+        ret->late = to_ticks(r, (uint64_t)(what - 1) << VTA_LATE_SHIFT) + 1;
+}
+
 static void take_switch(struct reader *r, struct vta_out *out, uint32_t cpu, const struct vta_switch *s)
 {
     struct vta_line *line = &r->cpus[cpu].line;
     const uint32_t tid = (uint32_t)(s->word & ((1u << VTA_TID_BITS) - 1));
     const uint32_t end = (uint32_t)(s->word >> VTA_TID_BITS) & ((1u << VTA_END_BITS) - 1);
     const uint64_t waited = s->word >> (VTA_TID_BITS + VTA_END_BITS), at = to_tsc(r, s->at);
-    const struct vta_coming coming = { .tid = tid,
-                                       .waker = (uint32_t)(s->wake >> 32),
-                                       .wake = (enum vtg_wake)(s->wake & 0xff),
-                                       .waited = r->stamp_ns ? vta_span_ticks(&r->span, waited) : waited };
+    struct vta_coming coming = { .tid = tid, .waited = to_ticks(r, waited) };
     struct vtg_stretch stretch;
+    take_wake(r, s->wake, &coming);
     if (end == VTA_RESUME && tid == VTA_NOBODY) {
         vta_line_lose(line, (uint32_t)s->at);
         return;

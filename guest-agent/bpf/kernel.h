@@ -56,6 +56,9 @@ struct sched_entity {
 struct sched_info { /* CONFIG_SCHED_INFO: every distribution has it */
     unsigned long long last_arrival;
 };
+struct hrtimer { /* _softexpires: the instant that was asked for, in ns, without the slack */
+    __s64 _softexpires;
+};
 struct task_struct {
     unsigned int __state;
     unsigned int flags;

@@ -205,7 +205,9 @@ static __always_inline __u64 cause_of_wake(const struct vta_cpu *c, struct task_
 {
     __u32 current = (__u32)bpf_get_current_pid_tgid(), soft = c->in_softirq - 1;
 
-    if (c->in_timer || (c->in_softirq && !c->in_irq && (soft == TIMER_SOFTIRQ || soft == HRTIMER_SOFTIRQ)))
+    if (c->in_timer)
+        return kind_of_timer(task) | c->timer_late << 32;
+    if (c->in_softirq && !c->in_irq && (soft == TIMER_SOFTIRQ || soft == HRTIMER_SOFTIRQ))
         return kind_of_timer(task);
     if (c->in_irq || (c->in_softirq && soft == BLOCK_SOFTIRQ))
         return WAKE_DEVICE;
@@ -413,14 +415,29 @@ int BPF_PROG(on_wakeup_new, struct task_struct *task)
 
 /* ---- in whose stead a CPU works ---- */
 
+/* What the timer's own clock says now, against the instant that it was set to. */
+static __always_inline __u64 lateness(const struct hrtimer *timer, const __s64 *now)
+{
+    __s64 at = 0, late;
+
+    if (bpf_probe_read_kernel(&at, sizeof(at), now))
+        return 0;
+    late = at - timer->_softexpires;
+    if (late < 0 || late >= 1ll << 40) /* 18 minutes: no overflow below */
+        return 0;
+    return VTA_LATE((__u64)late * ticks_per_ns_q20 >> 20);
+}
+
 SEC("tp_btf/hrtimer_expire_entry")
-int BPF_PROG(on_timer)
+int BPF_PROG(on_timer, struct hrtimer *timer, __s64 *now)
 {
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
 
-    if (c)
+    if (c) {
+        c->timer_late = lateness(timer, now);
         c->in_timer = 1;
+    }
     return 0;
 }
 

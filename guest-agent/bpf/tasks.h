@@ -18,13 +18,16 @@
 struct vta_switch {
     unsigned long long at;
     unsigned long long word; /* tid | end << 22 | waited << 24 */
-    unsigned long long wake; /* enum vtg_wake | waker << 32 */
+    unsigned long long wake; /* enum vtg_wake | waker << 32, or of a timer VTA_LATE() << 32 */
 };
 #define VTA_TID_BITS   22
 #define VTA_END_BITS   2
 #define VTA_MAX_WAITED ((1ull << 40) - 1)
 #define VTA_RESUME     3u /* else enum vtg_task_end */
 #define VTA_NOBODY     ((1u << VTA_TID_BITS) - 1)
+/* How late a timer went off, in units of stamps, in 32 bits; 0: not known. */
+#define VTA_LATE_SHIFT 10
+#define VTA_LATE(n)    ((n) >> VTA_LATE_SHIFT < 0xfffffffeull ? ((n) >> VTA_LATE_SHIFT) + 1 : 0)
 
 /*
  * One for each CPU.  The CPU alone writes what stands before tail, the reader what follows.
@@ -45,7 +48,7 @@ struct vta_cpu {
     unsigned long long late_wait, late_wake;   /* of who runs now, where his coming was not told */
     unsigned int in_timer, in_irq, in_softirq; /* what it is at; in_softirq: vector + 1 */
     unsigned int pad;
-    unsigned long long pad1;
+    unsigned long long timer_late; /* of the timer that goes off: VTA_LATE() */
     unsigned long long tail;
     unsigned long long pad2[7];
 };

@@ -7,7 +7,8 @@
  *   tid, zigzag of the difference from the stretch before it (the first: from 0)
  *   waited: begin - when it became runnable
  *   enum vtg_task_end
- *   enum vtg_wake; of VTG_WAKE_TASK then the waker's tid, zigzag of the difference from its own
+ *   enum vtg_wake; of VTG_WAKE_TASK then the waker's tid, zigzag of the difference from its own;
+ *     with VTG_WAKE_LATE then by how much later than set the timer went off
  * Header-only, pure and freestanding: the agent packs, lib/wire unpacks.
  */
 #ifndef VT_TASK_PACK_H
@@ -35,6 +36,7 @@ enum vtg_wake {
     VTG_WAKE_DEVICE, /* an interrupt that is no timer: I/O is done */
     VTG_NR_WAKES
 };
+#define VTG_WAKE_LATE 8u /* beside it, packed: what woke it was a timer, and how late is told */
 
 struct vtg_stretch {
     uint64_t from, to; /* guest TSC */
@@ -43,9 +45,10 @@ struct vtg_stretch {
     enum vtg_task_end end;
     enum vtg_wake wake;
     uint32_t waker; /* of VTG_WAKE_TASK, else 0 */
+    uint64_t late;  /* a timer woke it, so many ticks later than it was set to, plus 1; 0: not known */
 };
 
-#define VTG_STRETCH_MAX 42 /* bytes of one: three numbers of 64 bits, two of 33, two below 128 */
+#define VTG_STRETCH_MAX 52 /* bytes of one: four numbers of 64 bits, two of 33, two below 128 */
 
 /* Where a packer or unpacker stands in `data`. */
 struct vtg_task_cursor {
@@ -107,9 +110,11 @@ static inline bool vtg_pack_stretch(struct vtg_tasks *t, struct vtg_task_cursor 
     vtg_put_number(t, c, vtg_tid_step(c->tid, s->tid));
     vtg_put_number(t, c, s->waited);
     vtg_put_number(t, c, (uint64_t)s->end);
-    vtg_put_number(t, c, (uint64_t)s->wake);
+    vtg_put_number(t, c, (uint64_t)s->wake | (s->late ? VTG_WAKE_LATE : 0));
     if (s->wake == VTG_WAKE_TASK)
         vtg_put_number(t, c, vtg_tid_step(s->tid, s->waker));
+    if (s->late)
+        vtg_put_number(t, c, s->late - 1);
     c->tsc = s->to;
     c->tid = s->tid;
     t->bytes = c->at;
@@ -122,11 +127,14 @@ static inline bool vtg_pack_stretch(struct vtg_tasks *t, struct vtg_task_cursor 
 static inline bool vtg_unpack_stretch(const struct vtg_tasks *t, struct vtg_task_cursor *c,
                                       struct vtg_stretch *ret)
 {
-    uint64_t gap, length, step, waited, end, wake, waker = 0;
+    uint64_t gap, length, step, waited, end, wake, waker = 0, late = UINT64_MAX;
     if (t->bytes > VTG_TASKS_BYTES || !vtg_get_number(t, c, &gap) || !vtg_get_number(t, c, &length) ||
         !vtg_get_number(t, c, &step) || !vtg_get_number(t, c, &waited) || !vtg_get_number(t, c, &end) ||
-        !vtg_get_number(t, c, &wake) || (wake == VTG_WAKE_TASK && !vtg_get_number(t, c, &waker)))
+        !vtg_get_number(t, c, &wake) ||
+        ((wake & ~(uint64_t)VTG_WAKE_LATE) == VTG_WAKE_TASK && !vtg_get_number(t, c, &waker)) ||
+        ((wake & VTG_WAKE_LATE) && (!vtg_get_number(t, c, &late) || late == UINT64_MAX)))
         return false;
+    wake &= ~(uint64_t)VTG_WAKE_LATE;
     if (gap > UINT64_MAX - c->tsc || length > UINT64_MAX - c->tsc - gap || step > UINT64_C(0x1ffffffff) ||
         waker > UINT64_C(0x1ffffffff) || end > VTG_TASK_UNKNOWN || wake >= VTG_NR_WAKES)
         return false;
@@ -137,6 +145,7 @@ static inline bool vtg_unpack_stretch(const struct vtg_tasks *t, struct vtg_task
     ret->end = (enum vtg_task_end)end;
     ret->wake = (enum vtg_wake)wake;
     ret->waker = wake == VTG_WAKE_TASK ? vtg_tid_after(ret->tid, waker) : 0;
+    ret->late = late + 1;
     c->tsc = ret->to;
     c->tid = ret->tid;
     return true;

@@ -21,7 +21,8 @@ static void pack_again(const struct vtg_stretch *s, const struct vtg_task_cursor
         abort();
     c = (struct vtg_task_cursor){ .tsc = before->tsc, .tid = before->tid };
     if (!vtg_unpack_stretch(&t, &c, &out) || out.from != s->from || out.to != s->to || out.tid != s->tid ||
-        out.waited != s->waited || out.end != s->end || out.wake != s->wake || out.waker != s->waker)
+        out.waited != s->waited || out.end != s->end || out.wake != s->wake || out.waker != s->waker ||
+        out.late != s->late)
         abort();
 }
 

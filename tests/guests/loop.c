@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Benchmarks of known work for guests: the same work in each run, so that a run
- * alone tells what a run among rivals should have taken. Prints nothing.
+ * alone tells what a run among rivals should have taken. Only turns prints, what it saw
+ * of being held.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +18,16 @@
 
 enum { BLOCK = 4096 };
 
+/* turns: looks at the clock after so many iterations (some 0.1 ms); whatever made it take so
+ * much longer was no work of its own */
+enum { LOOK = 30000, GAP_NS = 1000000 };
+
 struct work {
     uint64_t iterations; /* of one burst */
     uint64_t rounds;
-    uint64_t pause_us; /* sleepwork */
-    const char *file;  /* disk */
+    uint64_t pause_us;     /* sleepwork */
+    const char *file;      /* disk */
+    const char *go, *done; /* turns */
 };
 
 static void die(const char *what, int error)
@@ -134,12 +140,62 @@ static void barrier(const struct work *w)
     pthread_barrier_destroy(&meet);
 }
 
+static uint64_t now_ns(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Work that looks at the clock: the time in gaps, less the work that is in each. */
+static uint64_t watched_burst(uint64_t iterations)
+{
+    uint64_t gaps = 0, least = UINT64_MAX, from = now_ns(CLOCK_MONOTONIC);
+
+    for (uint64_t done = 0; done < iterations; done += LOOK) {
+        burst(LOOK);
+        const uint64_t to = now_ns(CLOCK_MONOTONIC), took = to - from;
+
+        if (took < least)
+            least = took;
+        if (took > GAP_NS)
+            gaps += took - least;
+        from = to;
+    }
+    return gaps;
+}
+
+/* A line from the one pipe, work, a line into the other: who writes says whose turn it is. */
+static void turns(const struct work *w)
+{
+    uint64_t gaps = 0, worked = 0;
+    char line[16];
+
+    for (uint64_t i = 0; i < w->rounds; i++) {
+        int go = open(w->go, O_RDONLY | O_CLOEXEC), done;
+
+        if (go < 0 || read(go, line, sizeof(line)) < 0)
+            die(w->go, errno);
+        close(go);
+        const uint64_t from = now_ns(CLOCK_MONOTONIC);
+        gaps += watched_burst(w->iterations);
+        worked += now_ns(CLOCK_MONOTONIC) - from;
+        done = open(w->done, O_WRONLY | O_CLOEXEC);
+        if (done < 0 || write(done, "done\n", 5) != 5)
+            die(w->done, errno);
+        close(done);
+    }
+    printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", worked, gaps, now_ns(CLOCK_PROCESS_CPUTIME_ID));
+}
+
 static int usage(void)
 {
     fputs("usage: loop ITERATIONS\n"
           "       loop sleepwork ROUNDS ITERATIONS PAUSE_US\n"
           "       loop disk ROUNDS ITERATIONS FILE\n"
-          "       loop barrier ROUNDS ITERATIONS\n",
+          "       loop barrier ROUNDS ITERATIONS\n"
+          "       loop turns ROUNDS ITERATIONS GO DONE   (pipes; prints ns: worked, in gaps, CPU charged)\n",
           stderr);
     return 2;
 }
@@ -174,6 +230,10 @@ int main(int argc, char **argv)
         disk(&w);
     } else if (strcmp(argv[1], "barrier") == 0 && argc == 4) {
         barrier(&w);
+    } else if (strcmp(argv[1], "turns") == 0 && argc == 6) {
+        w.go = argv[4];
+        w.done = argv[5];
+        turns(&w);
     } else {
         return usage();
     }

@@ -412,6 +412,7 @@ static int add_agent_record(struct vt_correlator *c, struct line *l)
         s.tid = (uint32_t)number(l, "tid");
         s.wake = wake_named(l, text(l, "wake"));
         s.waker = (uint32_t)number(l, "waker");
+        s.late = text(l, "late") ? number(l, "late") + 1 : 0;
         struct vtg_task_cursor at = vtg_task_begin(&r.tasks);
         if (!vtg_pack_stretch(&r.tasks, &at, &s))
             die(l, "no room");
