@@ -464,6 +464,11 @@ static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns 
     return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
 }
 
+static bool has_told(const struct vt_benchmark *b)
+{
+    return b->strangers_ns || (b->nr_processes && b->processes[0].source != VTG_TASKS_NONE);
+}
+
 /* The play leaves out less than all delays and more than those that nothing absorbed, or it is not believed.
  */
 static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
@@ -471,8 +476,10 @@ static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, cons
 {
     const uint64_t low = vt_max(u->low_ns, less(played->low_ns, x.most + elapsed->bound_ns));
     const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
-    if (low > high)
+    if (low > high) {
+        u->unplayed = "what its tasks did contradicts when the host held it";
         return;
+    }
     u->low_ns = low;
     u->high_ns = high;
     u->played = true;
@@ -499,6 +506,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
         r = vt_replay(p->c, p->m, &time, end->id, b, &p->looks_left, &replayed);
+    if (!r && has_told(b))
+        b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)
         narrow(&b->undilated, &b->elapsed, &replayed, x);
     return r;

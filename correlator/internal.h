@@ -421,6 +421,25 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
                       const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,
                       struct vt_benchmark *b);
 
+/* ---- turns.c: CPUs of a guest that take turns on one thread of the host ---- */
+
+/* In which more than one of them had a task; in order of time, apart. */
+struct vt_turns {
+    struct vt_window *shared;
+    size_t nr, room;
+};
+
+/** Of the n vCPUs that the host has of it. */
+bool vt_takes_turns(const struct vt_machine *m, const struct vt_life *const *vcpu, size_t n);
+
+/** What a task was told to run in, of one CPU of the guest's; 0 or -ENOMEM. */
+int vt_turns_add(struct vt_turns *t, struct vt_window stretch);
+/** After all were added: those that overlap are left. */
+void vt_turns_settle(struct vt_turns *t);
+/** The first that ends after `at`; t->nr: there is none. */
+size_t vt_turns_after(const struct vt_turns *t, host_ns at);
+void vt_turns_release(struct vt_turns *t);
+
 /* ---- replay.c ---- */
 
 /** What the window would have taken without the host's delays; known only if the tasks were told of in full.
@@ -428,9 +447,10 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* equal where all wake-ups are known; no cost of being held is taken off */
+    const char *why_not;      /* static */
 };
 
-/** b->window, b->untold_ns are there; budget as above. 0 or -ENOMEM. */
+/** b->window and what vt_processes_fill() tells are there; budget as above. 0 or -ENOMEM. */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
               uint32_t mark, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
 
