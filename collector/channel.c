@@ -90,6 +90,7 @@ void vt_channel_close(struct vt_channel *c)
 {
     vt_channel_flush(c, true);
     c->sink->lost_elsewhere += c->lost;
+    vt_names_release(&c->names);
     close(c->fd);
     c->fd = -1;
 }
@@ -276,6 +277,7 @@ static void begin_session(struct vt_channel *c, uint64_t session)
 {
     c->session = session;
     c->session_new = true;
+    vt_names_release(&c->names);
     c->has_system = c->resync = false;
     c->decoder.synced = 0;
     c->decoder.acked = 0;
@@ -382,6 +384,8 @@ static void on_frame(void *context, enum vtg_type type, const union vt_frame_bod
         c->system = body->system;
         c->has_system = true;
     }
+    if (type == VTG_TASK)
+        vt_names_note(&c->names, &body->task);
     put_record(c, &rec);
 }
 
@@ -617,6 +621,22 @@ void vt_channel_tick(struct vt_channel *c)
 
 /* ---- another recording ---- */
 
+/* Those that gave way its agent tells again, once it is asked by who seems not to know it. */
+static void name_again(struct vt_channel *c, host_ns now)
+{
+    struct vt_guest_record row = { .type = VTG_TASK, .host = now };
+    const struct vtg_task *task;
+    size_t at = 0;
+
+    while (!c->sink->error && (task = vt_names_next(&c->names, &at))) {
+        row.task = *task;
+        put_record(c, &row);
+    }
+    if (c->names.displaced)
+        c->has_system = false;
+    c->names.displaced = false;
+}
+
 void vt_channel_say_again(struct vt_channel *c)
 {
     struct vt_guest_record hello = { .type = VTG_HELLO, .host = vt_host_now(), .hello = c->hello };
@@ -628,4 +648,5 @@ void vt_channel_say_again(struct vt_channel *c)
         put_record(c, &hello);
     if (c->has_system)
         put_record(c, &system);
+    name_again(c, hello.host);
 }

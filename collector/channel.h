@@ -6,6 +6,7 @@
 #ifndef VT_CHANNEL_H
 #define VT_CHANNEL_H
 
+#include "names.h"
 #include "pings.h"
 #include "roster.h"
 #include "wire/frame.h"
@@ -46,6 +47,7 @@ struct vt_channel {
     char where[64];
     struct vtg_hello hello;
     struct vtg_system system;
+    struct vt_names names; /* said in this session */
     struct vt_frame_decoder decoder;
     struct vtg_relay relay; /* of the next frame; host_ns 0 if none */
     host_ns read_at;        /* the read that brought what is being decoded */
@@ -97,7 +99,7 @@ void vt_channel_flush(struct vt_channel *c, bool last);
 void vt_channel_happens(struct vt_channel *c, enum vt_channel_event_kind kind, uint64_t count,
                         const char *text);
 
-/** What it said of itself, once more: into another recording. */
+/** What it said of itself and of its tasks, once more: into another recording. */
 void vt_channel_say_again(struct vt_channel *c);
 
 /** Writes what befell it and closes. */

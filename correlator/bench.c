@@ -58,7 +58,8 @@ static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
     "by the "
     "same tasks, timers and devices, each after the same work; each hold, and a sleep too long, cost up to "
-    "2.6 exits of at most 80 us and 0.2 ms for cold caches; timers go off as late as the best quarter did, or twice; "
+    "2.6 exits of at most 80 us and 0.2 ms for cold caches; timers go off as late as the best quarter did, "
+    "or twice; "
     "a device that the vCPU was kept from was as quick as in the middle half of the other waits; to wake "
     "an idle vCPU takes up to 0.1 ms; other tasks come as often as time goes by; all of this host's own "
     "steal in the window may have hit it; time of unknown state may have been delay";
@@ -395,8 +396,9 @@ static bool is_imported(const struct bench_pass *p, const struct vt_mark *mark)
  * by its own CLOCK_MONOTONIC; else by when the host had the marks, which is an
  * estimate, and not to be had of a file's.
  */
-static enum vt_mark_lack place(const struct bench_pass *p, const struct vt_vcpu_clock *clock, const struct vt_mark *begin,
-                  const struct vt_mark *end, struct vt_benchmark *b, uint64_t *ret_edge)
+static enum vt_mark_lack place(const struct bench_pass *p, const struct vt_vcpu_clock *clock,
+                               const struct vt_mark *begin, const struct vt_mark *end, struct vt_benchmark *b,
+                               uint64_t *ret_edge)
 {
     const struct vtg_clocks *from = &begin->sample.clocks, *to = &end->sample.clocks;
     const guest_tsc first = { from->tsc_after }, last = { to->tsc_before };
@@ -484,6 +486,11 @@ static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns 
     return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
 }
 
+static bool has_told(const struct vt_benchmark *b)
+{
+    return b->strangers_ns || (b->nr_processes && b->processes[0].source != VTG_TASKS_NONE);
+}
+
 /*
  * The play leaves out more than the delays that nothing absorbed, or it is not believed.  It may leave out
  * more than all of them: what other tasks did, and timers that were late.
@@ -494,8 +501,10 @@ static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, cons
     x.other += vt_min(helpers_waited, played->waits_ns);
     const uint64_t low = less(played->low_ns, x.other + elapsed->bound_ns);
     const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
-    if (low > high)
+    if (low > high) {
+        u->unplayed = "what its tasks did contradicts when the host held it";
         return;
+    }
     u->low_ns = low;
     u->high_ns = high;
     u->played = true;
@@ -522,6 +531,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
         r = vt_replay(p->c, p->m, &time, end->id, x.resume_ns, b, &p->looks_left, &replayed);
+    if (!r && has_told(b))
+        b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)
         narrow(&b->undilated, &b->elapsed, &replayed, x, vt_helpers_waited(p->c, p->m->row.id, b->window));
     return r;

@@ -427,9 +427,11 @@ struct vt_marks {
     uint64_t left_out;
 };
 
-/** Where in time a mark counts: when the host had it, or, from a file, when it was made as far as that is known. */
+/** Where in time a mark counts: when the host had it, or, from a file, when it was made as far as that is
+ * known. */
 host_ns vt_mark_time(const struct vt_marks *in, const struct vt_mark *mark);
-/** One more that is told alone; `instead` (may be NULL) has a place in time if mark has none. 0 or -ENOMEM. */
+/** One more that is told alone; `instead` (may be NULL) has a place in time if mark has none. 0 or -ENOMEM.
+ */
 int vt_marks_add(struct vt_marks *in, const struct vt_mark *mark, const struct vt_mark *instead,
                  enum vt_mark_lack lack);
 /** Adds points, and begins that nothing ended; then fills guest->marks. 0 or -ENOMEM. */
@@ -455,6 +457,25 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
                       const struct vt_guest_time *time, uint32_t mark, uint64_t *budget,
                       struct vt_benchmark *b);
 
+/* ---- turns.c: CPUs of a guest that take turns on one thread of the host ---- */
+
+/* In which more than one of them had a task; in order of time, apart. */
+struct vt_turns {
+    struct vt_window *shared;
+    size_t nr, room;
+};
+
+/** Of the n vCPUs that the host has of it. */
+bool vt_takes_turns(const struct vt_machine *m, const struct vt_life *const *vcpu, size_t n);
+
+/** What a task was told to run in, of one CPU of the guest's; 0 or -ENOMEM. */
+int vt_turns_add(struct vt_turns *t, struct vt_window stretch);
+/** After all were added: those that overlap are left. */
+void vt_turns_settle(struct vt_turns *t);
+/** The first that ends after `at`; t->nr: there is none. */
+size_t vt_turns_after(const struct vt_turns *t, host_ns at);
+void vt_turns_release(struct vt_turns *t);
+
 /* ---- replay.c ---- */
 
 /** What the window would have taken without the host's delays; known only if the tasks were told of in full.
@@ -462,12 +483,17 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* low: without what resuming cost */
-    uint64_t waits_ns;        /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
+    uint64_t
+        waits_ns; /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
+    const char *why_not; /* static */
 };
 
-/** resume_ns: what each resumption may have cost; b->window, b->untold_ns are there; budget as above. 0 or
- * -ENOMEM. */
+/**
+ * resume_ns: what each resumption may have cost; b->window and what vt_processes_fill() tells are there;
+ * budget as above. 0 or -ENOMEM.
+ */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
+              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget,
+              struct vt_replayed *ret);
 
 #endif

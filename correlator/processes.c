@@ -3,7 +3,9 @@
  * The processes of a guest in a benchmark.  Where its agent told the stretches in
  * which tasks were on its vCPUs, the host's states are laid under them: stolen time
  * lands on the very process that lost it.  Else the host's time is shared out by what
- * the guest's system charged, which is an estimate with a bound.
+ * the guest's system charged, which is an estimate with a bound.  Where the guest's CPUs
+ * take turns on one thread of the host, they share that thread's time while several of
+ * them have a task: any of it may be each one's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 /* Of one benchmark: those with the most time are told. */
 #define MAX_PROCESSES 4096u
 #define NO_ROOM       SIZE_MAX
+#define MAX_TURNS     512u /* CPUs of a guest that share a thread; its own word */
 
 /* A process while its time is summed. */
 struct process {
@@ -42,7 +45,11 @@ struct pass {
     size_t *of_task; /* by task of the log: 1 + index into process[]; NO_ROOM: there is none for it */
     const struct vt_life **vcpu;
     size_t nr_vcpu;
-    uint64_t told_ns;
+    bool takes_turns; /* all CPUs of the guest are the one that the host has */
+    struct vt_turns turns;
+    struct vt_sums whole; /* of all vCPUs in the window, as wide as it may be */
+    bool knows_whole;
+    uint64_t told_ns, strangers_ns, unplaced_ns;
 };
 
 static void spend(const struct pass *p, uint64_t looks)
@@ -116,7 +123,7 @@ static void walk_cpu(const struct pass *p, uint64_t cpu, struct vt_window w, str
 {
     for (size_t i = 0; i < p->nr_vcpu && *p->budget; i++) {
         const struct vt_life *life = p->vcpu[i];
-        if (cpu != ANY_CPU && life->row.index != cpu)
+        if (cpu != ANY_CPU && !p->takes_turns && life->row.index != cpu)
             continue;
         spend(p, 1 + vt_slices_in(life, w));
         vt_walk(p->c, life, w, vt_sums_add_piece, sums, NULL);
@@ -138,29 +145,78 @@ static uint64_t blur_of(const struct pass *p, uint32_t cpu, host_ns edge, uint64
     return vt_min(bound, length - vt_min(length, sums.on_cpu_ns));
 }
 
+static bool has_vcpu(const struct pass *p, uint32_t cpu)
+{
+    for (size_t i = 0; i < p->nr_vcpu && !p->takes_turns; i++)
+        if (p->vcpu[i]->row.index == cpu)
+            return true;
+    return p->takes_turns;
+}
+
+/* Of what is shared a process may have had all, or nothing. */
+static void share_turns(const struct pass *p, struct vt_window w, struct vt_sums *sums)
+{
+    struct vt_sums shared = { 0 };
+    for (size_t i = vt_turns_after(&p->turns, w.from);
+         i < p->turns.nr && p->turns.shared[i].from.v < w.to.v && *p->budget; i++) {
+        const struct vt_window both = { { vt_max(w.from.v, p->turns.shared[i].from.v) },
+                                        { vt_min(w.to.v, p->turns.shared[i].to.v) } };
+        walk_cpu(p, ANY_CPU, both, &shared);
+    }
+    for (unsigned int i = 0; i < VT_NR_STATES; i++) {
+        const uint64_t half = vt_min(shared.state[i], sums->state[i]) / 2, rest = shared.state[i] - half;
+        sums->state[i] -= half;
+        sums->bound[i] += rest;
+        sums->class_bound[vt_states[i].class] += rest;
+    }
+}
+
+static void lay_under(const struct pass *p, uint32_t cpu, struct vt_window w, struct vt_sums *ret)
+{
+    struct vt_sums sums = { .window_ns = w.to.v - w.from.v };
+    walk_cpu(p, cpu, w, &sums);
+    if (p->takes_turns)
+        share_turns(p, w, &sums);
+    vt_sums_add(ret, &sums);
+}
+
+/* True: whose it is, and what the host did meanwhile, is known. */
+static bool counts(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s,
+                   uint64_t length)
+{
+    if (s->who == VT_TASK_STRANGER)
+        p->strangers_ns += length;
+    else
+        p->told_ns += length;
+    if (has_vcpu(p, batch->cpu))
+        return s->who != VT_TASK_STRANGER;
+    p->unplaced_ns += s->who == VT_TASK_IDLE ? 0 : length;
+    return false;
+}
+
 static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
 {
     struct vt_window w, before;
     struct process *process;
     uint64_t bound, unused;
-    if (!place(p, batch, s->from, s->to, &w, &bound))
+    if (!place(p, batch, s->from, s->to, &w, &bound) || !counts(p, batch, s, w.to.v - w.from.v))
         return 0;
-    p->told_ns += w.to.v - w.from.v;
     int r = process_of_task(p, s->who, &process);
     if (r || !process)
         return r;
     process->source = batch->source;
     process->stretches++;
     process->on_vcpu_ns += w.to.v - w.from.v;
-    process->sums.window_ns += w.to.v - w.from.v;
     process->blur_ns += blur_of(p, batch->cpu, w.from, bound) + blur_of(p, batch->cpu, w.to, bound);
-    walk_cpu(p, batch->cpu, w, &process->sums);
+    lay_under(p, batch->cpu, w, &process->sums);
     if (s->waited && s->waited <= s->from && place(p, batch, s->from - s->waited, s->from, &before, &unused))
         process->waited_ns += before.to.v - before.from.v;
     return 0;
 }
 
-static int add_stretches(struct pass *p)
+typedef int visit_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s);
+
+static int each_stretch(struct pass *p, visit_stretch *visit)
 {
     const struct vt_task_log *log = &p->m->tasks;
     int r = 0;
@@ -170,10 +226,27 @@ static int add_stretches(struct pass *p)
             continue;
         for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
             spend(p, 1);
-            r = add_stretch(p, batch, &log->stretch[batch->first + n]);
+            r = visit(p, batch, &log->stretch[batch->first + n]);
         }
     }
     return r;
+}
+
+/* The idle task of a CPU leaves the thread to the others. */
+static int find_turn(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
+{
+    struct vt_window w;
+    uint64_t bound;
+    if (s->who == VT_TASK_IDLE || !place(p, batch, s->from, s->to, &w, &bound))
+        return 0;
+    return vt_turns_add(&p->turns, w);
+}
+
+static int add_stretches(struct pass *p)
+{
+    int r = p->takes_turns ? each_stretch(p, find_turn) : 0;
+    vt_turns_settle(&p->turns);
+    return r ? r : each_stretch(p, add_stretch);
 }
 
 /* ---- by what the guest charged ---- */
@@ -286,6 +359,28 @@ static int add_charges(struct pass *p)
 
 /* ---- figures ---- */
 
+/* A process had no more of a state than it had of its CPUs, nor than all had of it: so far may it be off. */
+static uint64_t clamp(uint64_t bound, uint64_t ns, uint64_t own, uint64_t of_all)
+{
+    const uint64_t most = vt_min(own, of_all);
+    return vt_min(bound, vt_max(ns, most > ns ? most - ns : 0));
+}
+
+/* An edge moves time between two states, of those that there were. */
+static void bound_states(const struct pass *p, struct process *of)
+{
+    const uint64_t own = of->sums.window_ns;
+    uint64_t sum[VT_NR_CLASSES] = { 0 }, all[VT_NR_CLASSES] = { 0 };
+    for (unsigned int i = 0; i < VT_NR_STATES; i++) {
+        const uint64_t whole = p->knows_whole ? p->whole.state[i] + p->whole.bound[i] : own;
+        of->sums.bound[i] = clamp(of->sums.bound[i] + of->blur_ns, of->sums.state[i], own, whole);
+        sum[vt_states[i].class] += of->sums.state[i];
+        all[vt_states[i].class] += whole;
+    }
+    for (unsigned int i = 0; i < VT_NR_CLASSES; i++)
+        of->sums.class_bound[i] = clamp(of->sums.class_bound[i] + of->blur_ns, sum[i], own, all[i]);
+}
+
 static void fill_one(const struct pass *p, struct process *from, struct vt_guest_process *to)
 {
     *to = (struct vt_guest_process){ .tgid = from->tgid, .source = (enum vtg_task_source)from->source };
@@ -297,11 +392,7 @@ static void fill_one(const struct pass *p, struct process *from, struct vt_guest
     to->on_vcpu_ns = from->on_vcpu_ns;
     to->waited_ns = from->waited_ns;
     to->stretches = from->stretches;
-    for (unsigned int i = 0; i < VT_NR_STATES; i++) /* an edge moves time between two states */
-        if (from->sums.state[i])
-            from->sums.bound[i] += from->blur_ns;
-    for (unsigned int i = 0; i < VT_NR_CLASSES; i++)
-        from->sums.class_bound[i] += from->blur_ns;
+    bound_states(p, from);
     vt_account_fill(&to->truth, &from->sums, p->b->elapsed.ns, &p->c->host, from->pro_rated);
 }
 
@@ -323,13 +414,16 @@ static uint64_t vcpu_time(const struct pass *p)
     for (size_t i = 0; i < p->nr_vcpu; i++)
         if (p->vcpu[i]->start < p->b->window.to.v)
             sum += p->b->window.to.v - vt_max(p->vcpu[i]->start, p->b->window.from.v);
-    return sum;
+    return p->takes_turns ? sum * vt_min(p->m->hello.nr_vcpus, MAX_TURNS) : sum;
 }
 
 static int fill(struct pass *p, struct vt_benchmark *b)
 {
     const uint64_t all = vcpu_time(p);
     b->untold_ns = all > p->told_ns ? all - p->told_ns : 0;
+    b->strangers_ns = p->strangers_ns;
+    b->unplaced_ns = p->unplaced_ns;
+    b->takes_turns = p->takes_turns;
     if (p->nr_process == 0)
         return 0;
     b->processes = calloc(p->nr_process, sizeof(*b->processes));
@@ -353,7 +447,18 @@ static int find_vcpus(struct pass *p)
     for (size_t i = from; i < to; i++)
         if (vt_is_vcpu_of(p->c, p->m, &p->c->lives[i]))
             p->vcpu[p->nr_vcpu++] = &p->c->lives[i];
+    p->takes_turns = vt_takes_turns(p->m, p->vcpu, p->nr_vcpu);
     return 0;
+}
+
+/* The window's edges are as sure as the elapsed time. */
+static void find_whole(struct pass *p)
+{
+    const uint64_t edge = p->b->elapsed.bound_ns;
+    const struct vt_window w = { { p->b->window.from.v - vt_min(p->b->window.from.v, edge) },
+                                 { p->b->window.to.v + vt_min(UINT64_MAX - p->b->window.to.v, edge) } };
+    walk_cpu(p, ANY_CPU, w, &p->whole);
+    p->knows_whole = *p->budget > 0;
 }
 
 int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
@@ -364,11 +469,14 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
     p.of_task = calloc(m->tasks.nr_task + 1, sizeof(*p.of_task));
     int r = p.of_task ? find_vcpus(&p) : -ENOMEM;
     if (!r)
+        find_whole(&p);
+    if (!r)
         r = add_stretches(&p);
     if (!r)
         r = add_charges(&p);
     if (!r)
         r = fill(&p, b);
+    vt_turns_release(&p.turns);
     free(p.of_task);
     free(p.vcpu);
     free(p.process);

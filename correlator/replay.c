@@ -593,6 +593,18 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
     return 0;
 }
 
+/* NULL: it may be tried. */
+static const char *unplayable(const struct vt_benchmark *b)
+{
+    if (b->takes_turns)
+        return "its CPUs take turns on one thread of the host, and at which task that was is not known";
+    if (b->unplaced_ns)
+        return "its tasks ran on CPUs of which the host saw no vCPU";
+    if (b->untold_ns > b->elapsed.ns / UNTOLD_PARTS)
+        return "of too much of its vCPUs' time no task was told";
+    return NULL;
+}
+
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
               uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget,
               struct vt_replayed *ret)
@@ -602,11 +614,18 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
     };
     bool whole;
     *ret = (struct vt_replayed){ 0 };
-    if (b->untold_ns > b->elapsed.ns / UNTOLD_PARTS || c->host.ledger_only)
+    ret->why_not = unplayable(b);
+    if (ret->why_not || c->host.ledger_only)
         return 0;
     int e = find_steps(&r, budget, &whole);
     if (!e && whole)
         e = play_again(&r, b->vcpu_index, ret);
+    if (!whole)
+        ret->why_not = "not all that its tasks did was told";
+    else if (!ret->known)
+        ret->why_not = "its tasks at the end mark were not told";
+    /* a stranger is not in the play: in who waited for it is its time, but not in who came after it */
+    ret->high_ns = vt_min(ret->high_ns + b->strangers_ns, b->elapsed.ns);
     for (size_t i = 0; i < r.nr_vcpu; i++)
         free(r.vcpu[i].delay);
     free(r.vcpu);

@@ -30,11 +30,13 @@
 /* In the year 2255: no guest's clock is set to later than the kernel's KTIME_SEC_MAX, in 2262. */
 #define NEVER_S INT64_C(9000000000)
 
-static void say(struct vta_agent *a, enum vtg_type type, const void *payload, uint32_t len)
+/* False: there was no room for it. */
+static bool say(struct vta_agent *a, enum vtg_type type, const void *payload, uint32_t len)
 {
-    vta_ring_put(&a->ring, type, payload, len, vta_tsc());
+    const bool kept = vta_ring_put(&a->ring, type, payload, len, vta_tsc());
     if (type != VTG_VIEW)
         a->is_urgent = true;
+    return kept;
 }
 
 static void say_event(void *context, const struct vtg_event *event)
@@ -69,9 +71,12 @@ static void say_system(struct vta_agent *a)
     say(a, VTG_SYSTEM, &a->system, sizeof(a->system));
 }
 
+/* Who is new has not heard who the tasks are. */
 static void greet(struct vta_agent *a)
 {
     read_system(a);
+    if (a->tasks)
+        vta_tasks_tell_again(a->tasks);
     struct vtg_hello hello = { .kind = VTG_KIND_LINUX, .nr_vcpus = a->system.nr_online };
     memcpy(hello.name, a->options->name, sizeof(hello.name));
     vta_link_greeted(&a->channel.link, vta_now_ns());
@@ -139,9 +144,9 @@ static void say_cpus(struct vta_agent *a)
 
 /* ---- tasks ---- */
 
-static void say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
+static bool say_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
 {
-    say(context, type, payload, len);
+    return say(context, type, payload, len);
 }
 
 static void open_tasks(struct vta_agent *a)

@@ -18,6 +18,7 @@ struct vta_out {
     struct vta_packer packer;
     vta_frame_sink *frame; /* while draining */
     void *context;
+    bool is_full; /* of this drain a name found no room: no other is tried */
 };
 
 /** Tells s; takes over *lost. */

@@ -153,6 +153,12 @@ void vta_who_mark(struct vta_whos *w, uint32_t pid, uint32_t mark)
     }
 }
 
+void vta_who_tell_again(struct vta_whos *w)
+{
+    for (size_t i = 0; i < w->room; i++)
+        w->places[i].told = false;
+}
+
 void vta_who_release(struct vta_whos *w)
 {
     free(w->places);

@@ -36,6 +36,9 @@ struct vta_who *vta_who_add(struct vta_whos *w, const struct vta_who *seen);
 /** It has another name. */
 void vta_who_rename(struct vta_whos *w, uint32_t tid, const char comm[16]);
 
+/** Nobody was told to the host. */
+void vta_who_tell_again(struct vta_whos *w);
+
 void vta_who_remove(struct vta_whos *w, uint32_t tid);
 
 /** The process and its descendants as far as they are known; 0: all of that process's benchmark. */

@@ -96,7 +96,7 @@ static void flush(struct vta_out *out)
 static void tell_who(struct vta_out *out, uint32_t tid)
 {
     struct vta_who found, *who = vta_who_find(&out->whos, tid);
-    if (tid == 0 || (who && who->told))
+    if (tid == 0 || out->is_full || (who && who->told))
         return;
     if (!who && vta_proc_who(tid, &found)) /* its birth was not told, or is forgotten */
         who = vta_who_add(&out->whos, &found);
@@ -104,8 +104,8 @@ static void tell_who(struct vta_out *out, uint32_t tid)
         return;
     struct vtg_task task = { .tid = tid, .tgid = who->tgid, .mark = who->mark };
     memcpy(task.comm, who->comm, sizeof(task.comm));
-    out->frame(out->context, VTG_TASK, &task, sizeof(task));
-    who->told = true;
+    who->told = out->frame(out->context, VTG_TASK, &task, sizeof(task));
+    out->is_full = !who->told; /* it is told with a stretch of the next drain */
 }
 
 void vta_tell(struct vta_out *out, uint32_t cpu, uint32_t *lost, const struct vtg_stretch *s)
@@ -121,8 +121,14 @@ void vta_tasks_drain(struct vta_tasks *t, vta_frame_sink *frame, void *context)
 {
     t->out.frame = frame;
     t->out.context = context;
+    t->out.is_full = false;
     t->source->drain(t->state, &t->out);
     flush(&t->out);
+}
+
+void vta_tasks_tell_again(struct vta_tasks *t)
+{
+    vta_who_tell_again(&t->out.whos);
 }
 
 void vta_tasks_mark(struct vta_tasks *t, uint32_t pid, uint32_t mark)

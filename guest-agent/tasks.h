@@ -29,6 +29,7 @@
 #ifndef VTA_TASKS_H
 #define VTA_TASKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,8 +37,8 @@
 
 struct vta_tasks;
 
-/** Writes a frame's payload; called from within vta_tasks_drain() only. */
-typedef void vta_frame_sink(void *context, enum vtg_type type, const void *payload, uint32_t len);
+/** Writes a frame's payload; called from within vta_tasks_drain() only.  False: there was no room for it. */
+typedef bool vta_frame_sink(void *context, enum vtg_type type, const void *payload, uint32_t len);
 
 /**
  * Opens the best source that there is; to be closed by vta_tasks_close().  0, or
@@ -51,9 +52,13 @@ int vta_tasks_fd(const struct vta_tasks *t);
 
 /**
  * Tells what is new: VTG_TASK before the first stretch of a task (and again when its
- * name or mark has changed), and VTG_TASKS.  Frames of one vCPU are in order of time.
+ * name or mark has changed, or there was no room), and VTG_TASKS.  Frames of one vCPU are in
+ * order of time.
  */
 void vta_tasks_drain(struct vta_tasks *t, vta_frame_sink *frame, void *context);
+
+/** Somebody else listens from now on, who has heard no VTG_TASK. */
+void vta_tasks_tell_again(struct vta_tasks *t);
 
 /** The process `pid`, all that descend from it, and all that ever will, belong to `mark`; 0: to none again.
  */

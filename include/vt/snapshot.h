@@ -172,8 +172,9 @@ struct vt_belief {
 struct vt_undilated {
     bool known;
     uint64_t low_ns, high_ns;
-    bool played;             /* narrowed by playing the guest's tasks again without the delays */
-    uint64_t outer_ns;       /* of low_ns: so much may be this host's own steal, and not the guest's work */
+    bool played;          /* narrowed by playing the guest's tasks again without the delays */
+    const char *unplayed; /* static; tasks were told, but they don't narrow it: why. NULL: nothing to say */
+    uint64_t outer_ns;    /* of low_ns: so much may be this host's own steal, and not the guest's work */
     const char *assumptions; /* static text */
 };
 
@@ -221,9 +222,12 @@ struct vt_benchmark {
     bool from_host_process; /* a bare run: believed only */
     bool of_system;         /* in an operating system: its tasks may run on any vCPU */
     struct vt_run_belief run;
-    /* vCPU time of the window for which no stretch of a task was told; all of it without --tasks */
+    /* vCPU time of the window for which no stretch of a known task was told; all of it without --tasks */
     uint64_t untold_ns;
-    size_t nr_processes; /* by time on vCPUs, the most first */
+    uint64_t strangers_ns; /* of it: a task ran, but who it is was not told */
+    uint64_t unplaced_ns;  /* stretches on CPUs of the guest of which the host saw no vCPU */
+    bool takes_turns;      /* several CPUs of the guest are one thread of the host */
+    size_t nr_processes;   /* by time on vCPUs, the most first */
     struct vt_guest_process *processes;
 };
 

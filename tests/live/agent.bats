@@ -321,6 +321,23 @@ sys %6S"; time "$@" 2>bench.err' - "$AGENT" bench --name loop -- sh -c "$busy" 2
   [ "$(awk '$1 == "system" { print $3 }' peer.out | sort -u | wc -l)" -eq 1 ]
 }
 
+# Names are told once to each: without them a recorder does not know whose the stretches are.
+@test "another recorder is told who the tasks are" {
+  needs_root
+  start_peer unix:"$PWD/s" 20
+  start_agent --tasks --to unix:"$PWD/s"
+  named() { [ "$(grep -c "^task $agent_pid " peer.out)" -ge "$1" ]; }
+  wait_until named 1
+  wait_until sum_is_at_least views 20
+  [ "$(grep -c "^task $agent_pid " peer.out)" -eq 1 ]
+  tell forget
+  wait_until named 2
+  stop_agent
+  end_peer
+  # after it was greeted
+  awk -v pid="$agent_pid" '$1 == "hello" { hellos++ } $1 == "task" && $2 == pid { at = hellos } END { exit at != 2 }' peer.out
+}
+
 # Two of the same command: what the host or the agent does can't be seen in how long it takes.
 @test "a host that is stuck, or an agent, never makes the command wait" {
   local begin end

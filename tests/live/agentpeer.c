@@ -199,6 +199,10 @@ static void take(void *context, enum vtg_type type, const union vt_frame_body *b
                (unsigned long long)body->process.run_ns, (unsigned long long)body->process.delay_ns,
                body->process.comm);
         break;
+    case VTG_TASK:
+        printf("task %u tgid %u mark %08x comm %.16s\n", body->task.tid, body->task.tgid, body->task.mark,
+               body->task.comm);
+        break;
     case VTG_MARK:
         print_mark(&body->mark);
         break;

@@ -103,7 +103,7 @@ static void take_stretches(struct seen *seen, const struct vtg_tasks *t, uint32_
         seen->bad++;
 }
 
-static void take_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
+static bool take_frame(void *context, enum vtg_type type, const void *payload, uint32_t len)
 {
     struct seen *seen = context;
     seen->frames++;
@@ -118,6 +118,7 @@ static void take_frame(void *context, enum vtg_type type, const void *payload, u
     } else {
         seen->bad++;
     }
+    return true;
 }
 
 /* ---- who works ---- */

@@ -361,6 +361,7 @@ static int add_record(struct vt_correlator *c, struct line *l)
     if (strcmp(l->verb, "hello") == 0) {
         r.type = VTG_HELLO;
         r.hello.kind = text(l, "bare") ? VTG_KIND_BARE : text(l, "linux") ? VTG_KIND_LINUX : VTG_KIND_PAYLOAD;
+        r.hello.nr_vcpus = (uint32_t)number(l, "cpus");
     } else if (strcmp(l->verb, "clocks") == 0) {
         r.type = VTG_CLOCKS;
         r.clocks = clocks_of(l);
@@ -586,6 +587,10 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             expect_number(l, "played", b->undilated.played);
             expect_number(l, "processes", (int64_t)b->nr_processes);
             expect_number(l, "untold", (int64_t)b->untold_ns);
+            expect_number(l, "strangers", (int64_t)b->strangers_ns);
+            expect_number(l, "unplaced", (int64_t)b->unplaced_ns);
+            expect_number(l, "takes_turns", b->takes_turns);
+            expect_number(l, "unplayed", b->undilated.unplayed != NULL);
             expect_number(l, "run.user", (int64_t)b->run.user_ns);
             expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
             expect_figure(l, "elapsed", &b->elapsed);

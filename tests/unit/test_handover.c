@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "collector/agents.h"
+#include "collector/names.h"
 #include "vt/frame_encode.h"
 #include "wire/frame.h"
 
@@ -26,6 +27,8 @@ struct found {
     struct vt_vm vms[4];
     char hello[VTG_NAME_LEN];
     int64_t hello_vm;
+    size_t nr_tasks;
+    struct vtg_task task; /* the newest row's */
 };
 
 static int on_vm(void *context, const struct vt_vm *row)
@@ -44,6 +47,10 @@ static int on_record(void *context, const struct vt_guest_record *row)
         f->nr_hellos++;
         f->hello_vm = row->vm;
         memcpy(f->hello, row->hello.name, sizeof(f->hello));
+    }
+    if (row->type == VTG_TASK) {
+        f->nr_tasks++;
+        f->task = row->task;
     }
     return 0;
 }
@@ -170,11 +177,72 @@ static void a_guest_is_known_in_the_next_recording_and_lost_where_there_is_none(
     close(epoll_fd);
 }
 
+/* Its agent tells a name once: the next recording would not know whose stretches those are. */
+static void who_a_guests_tasks_are_is_known_in_the_next_recording(void **state)
+{
+    struct vt_store *a = new_store(), *b = new_store();
+    struct vt_roster *one = vt_roster_new(a), *two;
+    struct vt_agents *agents = NULL;
+    const struct vtg_hello hello = { .kind = VTG_KIND_PAYLOAD, .nr_vcpus = 1, .name = "guest" };
+    struct vtg_task task = { .tid = 11, .tgid = 10, .comm = "sh" };
+    const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    char path[64];
+    (void)state;
+    snprintf(path, sizeof(path), "/tmp/vt-handover-%d", getpid());
+    assert_int_equal(vt_agents_open(path, epoll_fd, a, one, &agents, &err), 0);
+    const int fd = connect_to(path);
+    say(fd, 0, VTG_HELLO, &hello, sizeof(hello));
+    say(fd, 1, VTG_TASK, &task, sizeof(task));
+    strcpy(task.comm, "loop");
+    task.mark = 7;
+    say(fd, 2, VTG_TASK, &task, sizeof(task));
+    serve(agents, epoll_fd);
+    two = vt_roster_next(one, b);
+    assert_int_equal(vt_agents_move(agents, b, two, &err), 0);
+    const struct found first = look(a), second = look(b);
+    assert_int_equal(first.nr_tasks, 2);
+    assert_int_equal(second.nr_tasks, 1);
+    assert_memory_equal(&second.task, &task, sizeof(task));
+    close(fd);
+    vt_agents_close(agents);
+    vt_roster_free(one);
+    vt_roster_free(two);
+    vt_store_close(a);
+    vt_store_close(b);
+    close(epoll_fd);
+}
+
+/* A guest may say names without end: the newest are kept, and that some are not is known. */
+static void names_are_bounded(void **state)
+{
+    struct vt_names n = { 0 };
+    struct vtg_task task = { .tid = 0 };
+    size_t at = 0, nr = 0;
+    (void)state;
+    vt_names_note(&n, &task); /* of nobody */
+    assert_null(vt_names_next(&n, &at));
+    for (task.tid = 1; task.tid <= VT_NAMES; task.tid++)
+        vt_names_note(&n, &task);
+    assert_false(n.displaced);
+    for (; task.tid <= 3 * VT_NAMES; task.tid++)
+        vt_names_note(&n, &task);
+    assert_true(n.displaced);
+    for (const struct vtg_task *t; (t = vt_names_next(&n, &at)); nr++)
+        assert_true(t->tid > 2 * VT_NAMES);
+    assert_int_equal(nr, VT_NAMES);
+    vt_names_release(&n);
+    at = 0;
+    assert_null(vt_names_next(&n, &at));
+    assert_false(n.displaced);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vms_keep_their_names_and_get_new_ids_as_they_are_heard_of),
         cmocka_unit_test(a_guest_is_known_in_the_next_recording_and_lost_where_there_is_none),
+        cmocka_unit_test(who_a_guests_tasks_are_is_known_in_the_next_recording),
+        cmocka_unit_test(names_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -418,6 +418,20 @@ static void a_new_name_is_to_be_told_again(void **state)
 }
 
 /* Thousands come and go: each is found as long as it lives, and only then; memory stays bounded. */
+static void a_new_listener_is_told_all_again(void **state)
+{
+    struct vta_whos w = { 0 };
+    (void)state;
+    born(&w, 10, 10, 1);
+    born(&w, 11, 10, 10);
+    vta_who_find(&w, 10)->told = vta_who_find(&w, 11)->told = true;
+    vta_who_tell_again(&w);
+    assert_false(vta_who_find(&w, 10)->told);
+    assert_false(vta_who_find(&w, 11)->told);
+    vta_who_release(&w);
+    vta_who_tell_again(&w); /* nobody is there */
+}
+
 static void the_table_holds_who_lives(void **state)
 {
     (void)state;
@@ -511,6 +525,7 @@ int main(void)
         cmocka_unit_test(a_mark_that_comes_before_the_birth_is_told_stays),
         cmocka_unit_test(a_thread_that_is_found_belongs_to_its_process),
         cmocka_unit_test(a_new_name_is_to_be_told_again),
+        cmocka_unit_test(a_new_listener_is_told_all_again),
         cmocka_unit_test(the_table_holds_who_lives),
         cmocka_unit_test(a_full_table_forgets_who_has_no_mark),
         cmocka_unit_test(stamps_lie_on_the_line_between_two_pairs),
