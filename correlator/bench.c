@@ -51,8 +51,8 @@ static const char assumptions[] =
 static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
     "by the "
-    "same tasks, timers and devices, each after the same work; each resumption cost up to what is said of "
-    "exits; "
+    "same tasks, timers and devices, each after the same work; what timers and devices woke beside them takes "
+    "the same part of the time; each resumption cost up to what is said of exits; "
     "all of this host's own steal in the window may have hit it; time of unknown state may have been delay";
 
 /* Of an exit to the host, there and back. */
@@ -299,6 +299,10 @@ static int exit_cost(const struct bench_pass *p, const struct vt_benchmark *b, s
 {
     const struct vt_vcpu_clock *clock = clock_of(p, b->vcpu_index);
     struct exit_cost *known = &p->exits[clock - p->clocks];
+    if (p->m->row.kind != VT_VM_KVM) { /* there are none: the host switches threads */
+        *ret = (struct exit_cost){ .worked_out = true };
+        return 0;
+    }
     int r = known->worked_out ? 0 : measure_exits(p, clock, known);
     *ret = *known;
     return r;
@@ -464,12 +468,33 @@ static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns 
     return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
 }
 
-/* The play leaves out less than all delays and more than those that nothing absorbed, or it is not believed.
+/* The same, moved to where the vCPU ran. */
+struct fitted_time {
+    const struct bench_pass *p;
+    struct vt_fit fit;
+};
+
+static int fitted_guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns host, host_ns *ret,
+                             uint64_t *ret_bound)
+{
+    const struct fitted_time *f = context;
+    int r = guest_time(f->p, cpu, tsc, host, ret, ret_bound);
+    if (r || !f->fit.found)
+        return r;
+    ret->v += (uint64_t)f->fit.shift_ns;
+    *ret_bound = vt_min(*ret_bound, f->fit.bound_ns);
+    return 0;
+}
+
+/*
+ * The play leaves out less than all delays and what others took, and more than the delays that nothing
+ * absorbed, or it is not believed.
  */
 static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
                    struct excess x)
 {
-    const uint64_t low = vt_max(u->low_ns, less(played->low_ns, x.most + elapsed->bound_ns));
+    const uint64_t low =
+        vt_max(less(u->low_ns, played->others_ns), less(played->low_ns, x.most + elapsed->bound_ns));
     const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
     if (low > high)
         return;
@@ -484,7 +509,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                        struct excess x, struct vt_benchmark *b)
 {
     struct vt_replayed replayed;
-    const struct vt_guest_time time = { guest_time, p };
+    struct fitted_time fitted = { .p = p };
+    const struct vt_guest_time by_map = { guest_time, p }, time = { fitted_guest_time, &fitted };
     const struct vt_run_row *row =
         vt_task_log_run(&p->m->tasks, end->id, begin->sample.host, end->sample.host);
     b->of_system = true;
@@ -496,7 +522,9 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .elapsed_ns = row->run.elapsed_ns,
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
-    int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
+    int r = vt_fit_tasks(p->c, p->m, &by_map, b->window, &p->looks_left, &fitted.fit);
+    if (!r)
+        r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
         r = vt_replay(p->c, p->m, &time, end->id, b, &p->looks_left, &replayed);
     if (!r && replayed.known && b->undilated.known)

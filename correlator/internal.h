@@ -411,6 +411,27 @@ struct vt_guest_time {
     const void *context;
 };
 
+/*
+ * An interrupt that comes so soon after its vCPU was resumed was pending then: what the vCPU did in
+ * between was on the way to it, and no work of the task that was hit (20 to 100 us of QEMU's emulation,
+ * below 1 us of KVM).
+ */
+#define VT_PENDING_NS UINT64_C(200000)
+
+/* ---- fit.c ---- */
+
+/** By how much the guest's stretches are to be moved on the host's clock, so that none begins while its vCPU
+ * is off the CPU; and by how much that may be off. */
+struct vt_fit {
+    bool found;
+    int64_t shift_ns;
+    uint64_t bound_ns;
+};
+
+/** Not found: what is told fits a map as it is, or several shifts, or none. budget as below. 0 or -ENOMEM. */
+int vt_fit_tasks(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
+                 struct vt_window window, uint64_t *budget, struct vt_fit *ret);
+
 /**
  * b->window and b->elapsed are there; b->processes is the caller's to free. *budget is how many
  * of what the guest said, and slices beneath it, may yet be looked at: a guest may say that all
@@ -428,6 +449,7 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* equal where all wake-ups are known; no cost of being held is taken off */
+    uint64_t others_ns;       /* what interrupts and others' tasks really took, of which the play takes less */
 };
 
 /** b->window, b->untold_ns are there; budget as above. 0 or -ENOMEM. */

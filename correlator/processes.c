@@ -12,6 +12,7 @@
 #include "base/escape.h"
 #include "base/state.h"
 #include "correlator/internal.h"
+#include "vt/task_pack.h"
 
 /* Of one benchmark: those with the most time are told. */
 #define MAX_PROCESSES 4096u
@@ -138,12 +139,67 @@ static uint64_t blur_of(const struct pass *p, uint32_t cpu, host_ns edge, uint64
     return vt_min(bound, length - vt_min(length, sums.on_cpu_ns));
 }
 
-static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
+/* When the vCPU came back from what it did not want; 0: it was on the CPU, or idle. */
+static void note_resumption(void *context, const struct vt_piece *piece)
 {
+    uint64_t *at = context;
+    if (piece->on_cpu)
+        return;
+    const enum vt_class class = vt_states[piece->state].class;
+    *at = class == VT_CLASS_STOLEN || class == VT_CLASS_STALLED || class == VT_CLASS_PAUSED ? piece->to : 0;
+}
+
+/*
+ * The n-th of the batch is an interrupt, which hit what stands before it: from when on was its
+ * vCPU on the way to it?  Its own begin, if nothing says more.
+ */
+static uint64_t pending_since(const struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+{
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
+    struct vt_window hit, w;
+    uint64_t bound, at = 0;
+    if (!place(p, batch, s[-1].from, s[-1].to, &hit, &bound) || bound > VT_PENDING_NS / 2)
+        return 0;
+    w = (struct vt_window){ { vt_max(hit.from.v, hit.to.v - vt_min(hit.to.v, VT_PENDING_NS)) }, hit.to };
+    for (size_t i = 0; i < p->nr_vcpu && *p->budget; i++) {
+        if (p->vcpu[i]->row.index != batch->cpu)
+            continue;
+        spend(p, 1 + vt_slices_in(p->vcpu[i], w));
+        vt_walk(p->c, p->vcpu[i], w, note_resumption, &at, NULL);
+    }
+    return at;
+}
+
+/* Is the n-th of the batch an interrupt, and the one before it what that hit? */
+static bool is_hit(const struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+{
+    const struct vt_task_log *log = &p->m->tasks;
+    const struct vt_task_stretch *s = &log->stretch[batch->first + n];
+    return n > 0 && n < batch->nr && s->who < log->nr_task && log->task[s->who].tid == VTG_TID_INTERRUPTS &&
+           s[-1].to == s->from;
+}
+
+static bool place_nth(const struct pass *p, const struct vt_task_batch *batch, uint32_t n,
+                      struct vt_window *ret, uint64_t *ret_bound)
+{
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
+    uint64_t at;
+    if (!place(p, batch, s->from, s->to, ret, ret_bound))
+        return false;
+    if (is_hit(p, batch, n) && (at = pending_since(p, batch, n)))
+        ret->from.v = vt_min(at, ret->from.v);
+    if (is_hit(p, batch, n + 1) && (at = pending_since(p, batch, n + 1)))
+        ret->to.v = vt_max(ret->from.v, at);
+    return ret->from.v < ret->to.v;
+}
+
+static int add_stretch(struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+{
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
     struct vt_window w, before;
     struct process *process;
     uint64_t bound, unused;
-    if (!place(p, batch, s->from, s->to, &w, &bound))
+    if (!place_nth(p, batch, n, &w, &bound))
         return 0;
     p->told_ns += w.to.v - w.from.v;
     int r = process_of_task(p, s->who, &process);
@@ -170,7 +226,7 @@ static int add_stretches(struct pass *p)
             continue;
         for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
             spend(p, 1);
-            r = add_stretch(p, batch, &log->stretch[batch->first + n]);
+            r = add_stretch(p, batch, n);
         }
     }
     return r;

@@ -7,8 +7,11 @@
  * for the earliest end, and for the latest.
  *
  * Tasks that are not the benchmark's (daemons, kernel threads) keep no appointment in the
- * play: how often they come depends on how long it takes.  Where they were in its way they
- * take what they took (latest), or nothing (earliest).
+ * play: how often they come depends on how long it takes.  What timers, devices and other such
+ * tasks woke takes as large a part of the time that the play takes as it took of the time that
+ * it really took; what the benchmark woke takes what it took (latest), or nothing (earliest).
+ * Interrupts: as large a part (earliest); what they took, but for those that had piled up while
+ * the vCPU was held (latest): a tick that is taken as soon as it is due has less to do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +29,13 @@
 
 enum play { EARLIEST, LATEST, NR_PLAYS };
 
+/* What makes a step as long as it is: the benchmark itself, or else... */
+enum driver { BY_BENCHMARK, BY_ITS_WAKING, BY_TIME, BY_INTERRUPT };
+
+#define SCALE_ONE UINT64_C(1048576)
+/* The parts that others take of the play depend on its length, which depends on them. */
+#define MOST_ROUNDS 24
+
 /* A stretch of a task on the host's clock. */
 struct step {
     uint64_t from, to, ready;
@@ -34,6 +44,9 @@ struct step {
     uint32_t waker;           /* thread, or UINT32_MAX */
     uint32_t wake;            /* enum vtg_wake */
     bool is_own;              /* of the benchmark */
+    bool is_hit;              /* an interrupt */
+    bool is_late;             /* which was pending when the vCPU was resumed */
+    enum driver driver;
     size_t on_thread;         /* the step of the same thread before it, NONE: the first */
     size_t on_cpu;            /* the same of its vCPU */
 };
@@ -70,6 +83,8 @@ struct replay {
     size_t *order;
     struct vcpu_delays *vcpu;
     size_t nr_vcpu, room_vcpu;
+    uint64_t bound;           /* of the steps' place on the host's clock, at most */
+    uint64_t scale[NR_PLAYS]; /* what the play takes of what it really took, SCALE_ONE: all of it */
 };
 
 /* ---- delays ---- */
@@ -162,9 +177,11 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
     const guest_tsc tsc[2] = { { s->from }, { s->to } };
     host_ns at[2];
     uint64_t bound, ready;
-    for (unsigned int i = 0; i < 2; i++)
+    for (unsigned int i = 0; i < 2; i++) {
         if (r->time->to_ns(r->time->context, batch->cpu, tsc[i], batch->host, &at[i], &bound))
             return 0;
+        r->bound = vt_max(r->bound, bound);
+    }
     if (at[1].v <= r->window.from.v || at[0].v >= r->window.to.v || at[0].v >= at[1].v ||
         s->who >= r->m->tasks.nr_task)
         return 0;
@@ -182,7 +199,8 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
                                            .thread = r->m->tasks.task[s->who].tid,
                                            .waker = s->wake == VTG_WAKE_TASK ? s->waker : 0,
                                            .wake = s->wake,
-                                           .is_own = r->m->tasks.task[s->who].mark == r->mark };
+                                           .is_own = r->m->tasks.task[s->who].mark == r->mark,
+                                           .is_hit = r->m->tasks.task[s->who].tid == VTG_TID_INTERRUPTS };
     return 0;
 }
 
@@ -281,16 +299,7 @@ static int link_steps(struct replay *r)
     return 0;
 }
 
-/* ---- the play ---- */
-
-/* When the step is where it was at `at`. */
-static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
-{
-    at = vt_max(at, s->from);
-    if (play == EARLIEST && !s->is_own)
-        return s->begin[play];
-    return s->begin[play] + (at - s->from) - delay_in(r, s->cpu, s->from, at);
-}
+/* ---- what drives a step ---- */
 
 /* The thread's step that was under way at `at`, or the last before it. NONE: there is none. */
 static size_t step_at(const struct replay *r, uint32_t thread, uint64_t at)
@@ -305,6 +314,69 @@ static size_t step_at(const struct replay *r, uint32_t thread, uint64_t at)
             high = middle;
     }
     return low ? r->order[t->first + low - 1] : NONE;
+}
+
+/* An interrupt that was pending when its vCPU was resumed: what lies between is no work of whom it hit. */
+static void begin_when_resumed(struct replay *r)
+{
+    if (r->bound > VT_PENDING_NS / 2)
+        return;
+    for (size_t i = 0; i < r->nr_step; i++) {
+        struct step *s = &r->step[i], *hit = s->on_cpu == NONE ? NULL : &r->step[s->on_cpu];
+        const struct delay *last;
+        if (!s->is_hit || !hit || hit->to != s->from)
+            continue;
+        delay_before(delays_of(r, s->cpu), s->from, &last);
+        if (!last || s->from > last->to + VT_PENDING_NS || last->to < hit->from)
+            continue;
+        s->is_late = true;
+        hit->to = s->from = vt_min(last->to, s->from);
+    }
+}
+
+/* Steps come in order of time: who woke it, and what it did before, is known. */
+static enum driver driver_of(const struct replay *r, const struct step *s)
+{
+    const size_t j =
+        s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
+    if (s->is_own)
+        return BY_BENCHMARK;
+    if (s->is_hit)
+        return BY_INTERRUPT;
+    if (s->wake == VTG_WAKE_NONE && s->on_thread != NONE)
+        return r->step[s->on_thread].driver;
+    if (j == NONE)
+        return BY_TIME;
+    return r->step[j].is_own ? BY_ITS_WAKING : r->step[j].driver;
+}
+
+/* ---- the play ---- */
+
+static uint64_t scaled(const struct replay *r, enum play play, uint64_t ns)
+{
+    return (uint64_t)((unsigned __int128)ns * r->scale[play] / SCALE_ONE);
+}
+
+/* What a step takes in the play of `ns` that its vCPU ran. */
+static uint64_t taken(const struct replay *r, const struct step *s, enum play play, uint64_t ns)
+{
+    switch (s->driver) {
+    case BY_ITS_WAKING:
+        return play == EARLIEST ? 0 : ns;
+    case BY_TIME:
+        return scaled(r, play, ns);
+    case BY_INTERRUPT:
+        return play == EARLIEST || s->is_late ? scaled(r, play, ns) : ns;
+    default:
+        return ns;
+    }
+}
+
+/* When the step is where it was at `at`. */
+static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
+{
+    at = vt_max(at, s->from);
+    return s->begin[play] + taken(r, s, play, (at - s->from) - delay_in(r, s->cpu, s->from, at));
 }
 
 /* It slept from `end` on (played: `end_played`), and was woken by no task. */
@@ -367,6 +439,32 @@ static size_t last_step(const struct replay *r, uint32_t cpu)
     return NONE;
 }
 
+/* How long the play takes, whose end mark comes `rest` after the step `end`. */
+static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end, uint64_t rest)
+{
+    const uint64_t real = r->window.to.v - r->window.from.v;
+    uint64_t length = real;
+    for (int i = 0; i < MOST_ROUNDS; i++) {
+        r->scale[play] = (uint64_t)((unsigned __int128)length * SCALE_ONE / real);
+        play_all(r, play);
+        const uint64_t before = length;
+        length = played(r, &r->step[end], play, r->step[end].to) + rest - r->window.from.v;
+        if (before - vt_min(before, length) < real / 10000)
+            break;
+    }
+    return length;
+}
+
+static uint64_t others_time(const struct replay *r)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < r->nr_step; i++)
+        if (!r->step[i].is_own)
+            sum += r->step[i].to - r->step[i].from -
+                   delay_in(r, r->step[i].cpu, r->step[i].from, r->step[i].to);
+    return sum;
+}
+
 static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *ret)
 {
     int e = r->nr_step ? find_delays(r) : 0;
@@ -380,13 +478,13 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
     const uint64_t rest = r->window.to.v - r->step[end].to;
     for (size_t i = 0; i < r->nr_step; i++) /* who sets the marks waits for the benchmark's end */
         r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
-    for (enum play play = EARLIEST; play < NR_PLAYS; play++)
-        play_all(r, play);
-    const uint64_t low = played(r, &r->step[end], EARLIEST, r->step[end].to) + rest,
-                   high = played(r, &r->step[end], LATEST, r->step[end].to) + rest;
-    ret->known = low <= high;
-    ret->low_ns = low - r->window.from.v;
-    ret->high_ns = high - r->window.from.v;
+    begin_when_resumed(r);
+    for (size_t i = 0; i < r->nr_step; i++)
+        r->step[i].driver = driver_of(r, &r->step[i]);
+    ret->low_ns = play_until_it_fits(r, EARLIEST, end, rest);
+    ret->high_ns = play_until_it_fits(r, LATEST, end, rest);
+    ret->others_ns = others_time(r);
+    ret->known = ret->low_ns <= ret->high_ns;
     return 0;
 }
 
