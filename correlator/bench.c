@@ -51,9 +51,21 @@ static const char assumptions[] =
 static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
     "by the "
-    "same tasks, timers and devices, each after the same work; what timers and devices woke beside them takes "
+    "same tasks, timers and devices, each after the same work; what timers and devices woke beside them "
+    "takes "
     "the same part of the time; each resumption cost up to what is said of exits; "
     "all of this host's own steal in the window may have hit it; time of unknown state may have been delay";
+
+static const char assumptions_apart[] =
+    "same frequency and host load; the work itself does not depend on timing; every idle stretch absorbs the "
+    "delays before it, or none of them; the guest's kernel, a process of its own, used its time for ticks "
+    "and "
+    "the like, which take the same part of the time whatever that is, and for the work what the guest "
+    "charged it as "
+    "system time, or nothing; each "
+    "resumption cost up to 10 us for cold caches; all of this host's own steal in the window may have hit "
+    "it; "
+    "time of unknown state may have been delay";
 
 /* Of an exit to the host, there and back. */
 struct exit_cost {
@@ -127,6 +139,8 @@ struct delays {
     uint64_t sum;        /* all delay */
     uint64_t since_idle; /* of it after the last idle stretch */
     uint64_t lost;
+    const struct vt_machine *m;
+    uint64_t guest_kernel; /* on a CPU, of a guest whose kernel is a process of its own */
     int error;
 };
 
@@ -149,6 +163,8 @@ static void delay_piece(void *context, const struct vt_piece *p)
         if (p->split[VT_ON_POLL])
             d->since_idle = 0;
         d->lost += p->split[VT_ON_LOST];
+        if (p->life && vt_is_guest_kernel(d->m, p->life))
+            d->guest_kernel += p->split[VT_ON_RUN];
         return;
     }
     switch (vt_states[p->state].class) {
@@ -223,6 +239,7 @@ static uint64_t outer_steal(const struct vt_correlator *c, struct vt_window w)
 /* What the guest's CPU time holds that it would not have used undisturbed: between the two. */
 struct excess {
     uint64_t least, most;
+    uint64_t delay; /* that is not in it: of all vCPUs */
 };
 
 static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, uint64_t most, uint64_t least,
@@ -332,7 +349,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
                         struct excess *ret_excess)
 {
     struct vt_sums all = { 0 }, sums;
-    struct delays d = { 0 };
+    struct delays d = { .m = p->m };
     uint64_t any = 0, every = 0;
     int n = 0;
     size_t from, to;
@@ -370,6 +387,9 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
     x.most += d.lost + b->undilated.outer_ns;
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
+    b->has_guest_kernel = p->m->row.kind == VT_VM_UML;
+    b->guest_kernel_ns = d.guest_kernel;
+    x.delay = d.sum;
     *ret_excess = x;
     return 0;
 }
@@ -504,6 +524,33 @@ static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, cons
     u->assumptions = assumptions_played;
 }
 
+/* What the window would have taken if `part` of what took `rest` and it took the same part of all time. */
+static uint64_t with_part(uint64_t rest, uint64_t part, uint64_t elapsed)
+{
+    return part < elapsed ? (uint64_t)((unsigned __int128)rest * elapsed / (elapsed - part)) : rest;
+}
+
+/*
+ * The guest's kernel is a process of its own, and what it used is known.  Ticks and all that timers
+ * wake come as often in time, held or not, and take the same part of what it would have taken alone:
+ * all that the kernel used, or all but what it did for the benchmark.  That is not more than what the
+ * guest charged the benchmark as system time, in which it takes waiting for work.
+ */
+static void undilate_kernel(struct vt_benchmark *b, struct excess x)
+{
+    struct vt_undilated *u = &b->undilated;
+    const uint64_t kernel = b->guest_kernel_ns, used = less(b->elapsed.ns, x.delay);
+    const uint64_t work = b->run.known ? vt_min(kernel, b->run.sys_ns + STEAL_UNIT_NS) : kernel;
+    if (!u->known || kernel > used)
+        return;
+    const uint64_t low = with_part(used - kernel, kernel, b->elapsed.ns),
+                   high = with_part(used - (kernel - work), kernel - work, b->elapsed.ns);
+    const uint64_t absorbed = less(u->high_ns, less(b->elapsed.ns + b->elapsed.bound_ns, x.delay + x.least));
+    u->low_ns = less(low, x.most + b->elapsed.bound_ns);
+    u->high_ns = vt_min(u->high_ns, less(high, x.least) + b->elapsed.bound_ns + absorbed);
+    u->assumptions = assumptions_apart;
+}
+
 /* What its agent told beyond the marks. */
 static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const struct vt_mark *end,
                        struct excess x, struct vt_benchmark *b)
@@ -522,6 +569,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .elapsed_ns = row->run.elapsed_ns,
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
+    if (b->has_guest_kernel)
+        undilate_kernel(b, x);
     int r = vt_fit_tasks(p->c, p->m, &by_map, b->window, &p->looks_left, &fitted.fit);
     if (!r)
         r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);

@@ -19,7 +19,7 @@
 #define STRAY_PARTS      500u
 #define MOST_STRAY_PARTS 100u
 #define MOST_WIDE        10 /* steps between shifts that are about as good: else nothing was learnt */
-#define LEAST_EDGES 64u
+#define LEAST_EDGES      64u
 /* What an agent told of the window has mostly come by then. */
 #define ARRIVAL_NS UINT64_C(1000000000)
 
@@ -43,7 +43,7 @@ struct fit {
     struct edge {
         uint64_t at;
         uint32_t cpu; /* into runs[] */
-    } *edge;
+    } * edge;
     size_t nr_edge, room_edge;
     uint64_t bound; /* the map's, at most */
 };
@@ -109,8 +109,8 @@ static int add_edge(struct fit *f, const struct vt_guest_time *time, const struc
     host_ns at;
     uint64_t bound;
     if (!r || n == 0 || s[-1].end == VTG_TASK_UNKNOWN || s[-1].to != s->from ||
-        time->to_ns(time->context, batch->cpu, tsc, batch->host, &at, &bound) ||
-        at.v <= f->window.from.v || at.v >= f->window.to.v)
+        time->to_ns(time->context, batch->cpu, tsc, batch->host, &at, &bound) || at.v <= f->window.from.v ||
+        at.v >= f->window.to.v)
         return 0;
     f->bound = vt_max(f->bound, bound);
     int e = vt_grow((void **)&f->edge, &f->room_edge, f->nr_edge, sizeof(*f->edge));
@@ -126,8 +126,8 @@ static int find_edges(struct fit *f, const struct vt_guest_time *time, uint64_t 
     uint64_t total = 0, seen = 0;
     int e = 0;
     for (size_t i = 0; i < log->nr_batch; i++)
-        if (log->batch[i].host.v >= f->window.from.v &&
-            log->batch[i].host.v <= f->window.to.v + ARRIVAL_NS && log->batch[i].source != VTG_TASKS_SAMPLED)
+        if (log->batch[i].host.v >= f->window.from.v && log->batch[i].host.v <= f->window.to.v + ARRIVAL_NS &&
+            log->batch[i].source != VTG_TASKS_SAMPLED)
             total += log->batch[i].nr;
     const uint64_t every = total / MAX_EDGES + 1;
     for (size_t i = 0; i < log->nr_batch && !e; i++) {
@@ -173,7 +173,8 @@ static void extremes(const size_t found[], int n, size_t good, int *ret_low, int
         ;
 }
 
-/* The shift with the fewest strays, if those that are about as good are near it, and not all that there are. */
+/* The shift with the fewest strays, if those that are about as good are near it, and not all that there are.
+ */
 static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
 {
     const int most = (int)(vt_min(f->bound, STEP_NS * MAX_STEPS) / STEP_NS), n = 2 * most + 1;

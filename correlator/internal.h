@@ -260,6 +260,8 @@ void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STA
 
 /** Is the life a part of a vCPU that several make up? */
 bool vt_is_composed(const struct vt_correlator *c, const struct vt_life *life);
+/** Of a composed vCPU: is the member the guest's kernel (the others run its programs)? */
+bool vt_is_guest_kernel(const struct vt_machine *m, const struct vt_life *member);
 /** Does the life stand for a vCPU: of a composed one, only one of its members does. */
 bool vt_is_vcpu(const struct vt_correlator *c, const struct vt_life *life);
 /** The same, and it is one of this machine's. */
@@ -449,7 +451,7 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* equal where all wake-ups are known; no cost of being held is taken off */
-    uint64_t others_ns;       /* what interrupts and others' tasks really took, of which the play takes less */
+    uint64_t others_ns; /* what interrupts and others' tasks really took, of which the play takes less */
 };
 
 /** b->window, b->untold_ns are there; budget as above. 0 or -ENOMEM. */

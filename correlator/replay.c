@@ -47,8 +47,8 @@ struct step {
     bool is_hit;              /* an interrupt */
     bool is_late;             /* which was pending when the vCPU was resumed */
     enum driver driver;
-    size_t on_thread;         /* the step of the same thread before it, NONE: the first */
-    size_t on_cpu;            /* the same of its vCPU */
+    size_t on_thread; /* the step of the same thread before it, NONE: the first */
+    size_t on_cpu;    /* the same of its vCPU */
 };
 
 /* A thread's steps are order[first] to order[first + nr - 1]. */
@@ -460,8 +460,8 @@ static uint64_t others_time(const struct replay *r)
     uint64_t sum = 0;
     for (size_t i = 0; i < r->nr_step; i++)
         if (!r->step[i].is_own)
-            sum += r->step[i].to - r->step[i].from -
-                   delay_in(r, r->step[i].cpu, r->step[i].from, r->step[i].to);
+            sum +=
+                r->step[i].to - r->step[i].from - delay_in(r, r->step[i].cpu, r->step[i].from, r->step[i].to);
     return sum;
 }
 

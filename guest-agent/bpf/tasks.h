@@ -45,8 +45,8 @@ struct vta_cpu {
     unsigned long long repaired; /* switches of which the scheduler's account told when they were */
     unsigned long long late_wait, late_wake;   /* of who runs now, where his coming was not told */
     unsigned int in_timer, in_irq, in_softirq; /* what it is at; in_softirq: vector + 1 */
-    unsigned int hit_depth; /* interrupts and softirqs under way, one in the other */
-    unsigned int hit_tid;   /* whom the outermost hit; 0: it is not told, or there is none */
+    unsigned int hit_depth;                    /* interrupts and softirqs under way, one in the other */
+    unsigned int hit_tid; /* whom the outermost hit; 0: it is not told, or there is none */
     unsigned int pad;
     unsigned long long hit_end; /* it ended then, which is not in the ring yet; 0: it goes on, or is told */
     unsigned long long pad1[7];

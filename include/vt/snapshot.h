@@ -215,6 +215,10 @@ struct vt_benchmark {
     struct vt_run_belief run;
     /* vCPU time of the window for which no stretch of a task was told; all of it without --tasks */
     uint64_t untold_ns;
+    /* Of a guest whose kernel is a process of the host's (User Mode Linux): what of truth's `used` that used.
+     */
+    bool has_guest_kernel;
+    uint64_t guest_kernel_ns;
     size_t nr_processes; /* by time on vCPUs, the most first */
     struct vt_guest_process *processes;
 };
