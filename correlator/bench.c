@@ -57,12 +57,24 @@ static const char assumptions[] =
 static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
     "by the "
-    "same tasks, timers and devices, each after the same work; each hold, and a sleep too long, cost up to "
+    "same tasks, timers and devices, each after the same work; what timers and devices woke beside them, and "
+    "interrupts, take the same part of the time; each hold, and a sleep too long, cost up to "
     "2.6 exits of at most 80 us and 0.2 ms for cold caches; timers go off as late as the best quarter did, "
     "or twice; "
     "a device that the vCPU was kept from was as quick as in the middle half of the other waits; to wake "
-    "an idle vCPU takes up to 0.1 ms; other tasks come as often as time goes by; all of this host's own "
+    "an idle vCPU takes up to 0.1 ms; all of this host's own "
     "steal in the window may have hit it; time of unknown state may have been delay";
+
+static const char assumptions_apart[] =
+    "same frequency and host load; the work itself does not depend on timing; every idle stretch absorbs the "
+    "delays before it, or none of them; the guest's kernel, a process of its own, used its time for ticks "
+    "and "
+    "the like, which take the same part of the time whatever that is, and for the work what the guest "
+    "charged it as "
+    "system time, or nothing; each "
+    "resumption cost up to 10 us for cold caches; all of this host's own steal in the window may have hit "
+    "it; "
+    "time of unknown state may have been delay";
 
 /* Of an exit to the host, there and back. */
 struct exit_cost {
@@ -137,6 +149,8 @@ struct delays {
     uint64_t sum;        /* all delay */
     uint64_t since_idle; /* of it after the last idle stretch */
     uint64_t lost;
+    const struct vt_machine *m;
+    uint64_t guest_kernel; /* on a CPU, of a guest whose kernel is a process of its own */
     int error;
 };
 
@@ -159,6 +173,8 @@ static void delay_piece(void *context, const struct vt_piece *p)
         if (p->split[VT_ON_POLL])
             d->since_idle = 0;
         d->lost += p->split[VT_ON_LOST];
+        if (p->life && vt_is_guest_kernel(d->m, p->life))
+            d->guest_kernel += p->split[VT_ON_RUN];
         return;
     }
     switch (vt_states[p->state].class) {
@@ -235,6 +251,7 @@ struct excess {
     uint64_t least, most;
     uint64_t resume_ns; /* of `most`: what each resumption cost */
     uint64_t other;     /* of `most`: what was no resumption's doing */
+    uint64_t delay;     /* that is not in it: of all vCPUs */
 };
 
 static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, uint64_t most, uint64_t least,
@@ -311,6 +328,10 @@ static int exit_cost(const struct bench_pass *p, const struct vt_benchmark *b, s
 {
     const struct vt_vcpu_clock *clock = clock_of(p, b->vcpu_index);
     struct exit_cost *known = &p->exits[clock - p->clocks];
+    if (p->m->row.kind != VT_VM_KVM) { /* there are none: the host switches threads */
+        *ret = (struct exit_cost){ .worked_out = true };
+        return 0;
+    }
     int r = known->worked_out ? 0 : measure_exits(p, clock, known);
     *ret = *known;
     return r;
@@ -341,7 +362,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
                         struct excess *ret_excess)
 {
     struct vt_sums all = { 0 }, sums;
-    struct delays d = { 0 };
+    struct delays d = { .m = p->m };
     uint64_t any = 0, every = 0;
     int n = 0;
     size_t from, to;
@@ -380,6 +401,9 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     x.other = d.lost + b->undilated.outer_ns;
     x.most += x.other;
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
+    b->has_guest_kernel = p->m->row.kind == VT_VM_UML;
+    b->guest_kernel_ns = d.guest_kernel;
+    x.delay = d.sum;
     *ret_excess = x;
     return 0;
 }
@@ -486,6 +510,24 @@ static int guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns 
     return vt_vcpu_clock_to_ns(clock ? clock : &p->clocks[0], tsc, host, ret, ret_bound);
 }
 
+/* The same, moved to where the vCPU ran. */
+struct fitted_time {
+    const struct bench_pass *p;
+    struct vt_fit fit;
+};
+
+static int fitted_guest_time(const void *context, uint32_t cpu, guest_tsc tsc, host_ns host, host_ns *ret,
+                             uint64_t *ret_bound)
+{
+    const struct fitted_time *f = context;
+    int r = guest_time(f->p, cpu, tsc, host, ret, ret_bound);
+    if (r || !f->fit.found)
+        return r;
+    ret->v += (uint64_t)f->fit.shift_ns;
+    *ret_bound = vt_min(*ret_bound, f->fit.bound_ns);
+    return 0;
+}
+
 static bool has_told(const struct vt_benchmark *b)
 {
     return b->strangers_ns || (b->nr_processes && b->processes[0].source != VTG_TASKS_NONE);
@@ -511,12 +553,40 @@ static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, cons
     u->assumptions = assumptions_played;
 }
 
+/* What the window would have taken if `part` of what took `rest` and it took the same part of all time. */
+static uint64_t with_part(uint64_t rest, uint64_t part, uint64_t elapsed)
+{
+    return part < elapsed ? (uint64_t)((unsigned __int128)rest * elapsed / (elapsed - part)) : rest;
+}
+
+/*
+ * The guest's kernel is a process of its own, and what it used is known.  Ticks and all that timers
+ * wake come as often in time, held or not, and take the same part of what it would have taken alone:
+ * all that the kernel used, or all but what it did for the benchmark.  That is not more than what the
+ * guest charged the benchmark as system time, in which it takes waiting for work.
+ */
+static void undilate_kernel(struct vt_benchmark *b, struct excess x)
+{
+    struct vt_undilated *u = &b->undilated;
+    const uint64_t kernel = b->guest_kernel_ns, used = less(b->elapsed.ns, x.delay);
+    const uint64_t work = b->run.known ? vt_min(kernel, b->run.sys_ns + STEAL_UNIT_NS) : kernel;
+    if (!u->known || kernel > used)
+        return;
+    const uint64_t low = with_part(used - kernel, kernel, b->elapsed.ns),
+                   high = with_part(used - (kernel - work), kernel - work, b->elapsed.ns);
+    const uint64_t absorbed = less(u->high_ns, less(b->elapsed.ns + b->elapsed.bound_ns, x.delay + x.least));
+    u->low_ns = less(low, x.most + b->elapsed.bound_ns);
+    u->high_ns = vt_min(u->high_ns, less(high, x.least) + b->elapsed.bound_ns + absorbed);
+    u->assumptions = assumptions_apart;
+}
+
 /* What its agent told beyond the marks. */
 static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const struct vt_mark *end,
                        struct excess x, struct vt_benchmark *b)
 {
     struct vt_replayed replayed;
-    const struct vt_guest_time time = { guest_time, p };
+    struct fitted_time fitted = { .p = p };
+    const struct vt_guest_time by_map = { guest_time, p }, time = { fitted_guest_time, &fitted };
     const struct vt_run_row *row =
         vt_task_log_run(&p->m->tasks, end->id, begin->sample.host, end->sample.host);
     b->of_system = true;
@@ -528,7 +598,11 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .elapsed_ns = row->run.elapsed_ns,
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
-    int r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
+    if (b->has_guest_kernel)
+        undilate_kernel(b, x);
+    int r = vt_fit_tasks(p->c, p->m, &by_map, b->window, &p->looks_left, &fitted.fit);
+    if (!r)
+        r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
         r = vt_replay(p->c, p->m, &time, end->id, x.resume_ns, b, &p->looks_left, &replayed);
     if (!r && has_told(b))

@@ -39,6 +39,11 @@ static bool is_main(const struct vt_machine *m, const struct vt_life *life)
     return life->row.tid == m->row.tgid;
 }
 
+bool vt_is_guest_kernel(const struct vt_machine *m, const struct vt_life *member)
+{
+    return m->row.kind == VT_VM_UML && is_main(m, member);
+}
+
 /* The main process, if it is known; else the first of them. */
 static const struct vt_life *head_of(const struct vt_correlator *c, const struct vt_machine *m)
 {

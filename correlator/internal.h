@@ -267,6 +267,8 @@ void vt_slice_sum(const struct vt_slice *s, uint64_t last, uint64_t ns[VT_NR_STA
 
 /** Is the life a part of a vCPU that several make up? */
 bool vt_is_composed(const struct vt_correlator *c, const struct vt_life *life);
+/** Of a composed vCPU: is the member the guest's kernel (the others run its programs)? */
+bool vt_is_guest_kernel(const struct vt_machine *m, const struct vt_life *member);
 /** Does the life stand for a vCPU: of a composed one, only one of its members does. */
 bool vt_is_vcpu(const struct vt_correlator *c, const struct vt_life *life);
 /** The same, and it is one of this machine's. */
@@ -447,6 +449,27 @@ struct vt_guest_time {
     const void *context;
 };
 
+/*
+ * An interrupt that comes so soon after its vCPU was resumed was pending then: what the vCPU did in
+ * between was on the way to it, and no work of the task that was hit (20 to 100 us of QEMU's emulation,
+ * below 1 us of KVM).
+ */
+#define VT_PENDING_NS UINT64_C(200000)
+
+/* ---- fit.c ---- */
+
+/** By how much the guest's stretches are to be moved on the host's clock, so that none begins while its vCPU
+ * is off the CPU; and by how much that may be off. */
+struct vt_fit {
+    bool found;
+    int64_t shift_ns;
+    uint64_t bound_ns;
+};
+
+/** Not found: what is told fits a map as it is, or several shifts, or none. budget as below. 0 or -ENOMEM. */
+int vt_fit_tasks(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
+                 struct vt_window window, uint64_t *budget, struct vt_fit *ret);
+
 /**
  * b->window and b->elapsed are there; b->processes is the caller's to free. *budget is how many
  * of what the guest said, and slices beneath it, may yet be looked at: a guest may say that all
@@ -483,8 +506,7 @@ void vt_turns_release(struct vt_turns *t);
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* low: without what resuming cost */
-    uint64_t
-        waits_ns; /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
+    uint64_t waits_ns;   /* in low_ns: waits for devices that may have been the monitor's threads' delay */
     const char *why_not; /* static */
 };
 

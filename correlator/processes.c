@@ -14,6 +14,7 @@
 #include "base/escape.h"
 #include "base/state.h"
 #include "correlator/internal.h"
+#include "vt/task_pack.h"
 
 /* Of one benchmark: those with the most time are told. */
 #define MAX_PROCESSES 4096u
@@ -194,12 +195,67 @@ static bool counts(struct pass *p, const struct vt_task_batch *batch, const stru
     return false;
 }
 
-static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
+/* When the vCPU came back from what it did not want; 0: it was on the CPU, or idle. */
+static void note_resumption(void *context, const struct vt_piece *piece)
 {
+    uint64_t *at = context;
+    if (piece->on_cpu)
+        return;
+    const enum vt_class class = vt_states[piece->state].class;
+    *at = class == VT_CLASS_STOLEN || class == VT_CLASS_STALLED || class == VT_CLASS_PAUSED ? piece->to : 0;
+}
+
+/*
+ * The n-th of the batch is an interrupt, which hit what stands before it: from when on was its
+ * vCPU on the way to it?  Its own begin, if nothing says more.
+ */
+static uint64_t pending_since(const struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+{
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
+    struct vt_window hit, w;
+    uint64_t bound, at = 0;
+    if (!place(p, batch, s[-1].from, s[-1].to, &hit, &bound) || bound > VT_PENDING_NS / 2)
+        return 0;
+    w = (struct vt_window){ { vt_max(hit.from.v, hit.to.v - vt_min(hit.to.v, VT_PENDING_NS)) }, hit.to };
+    for (size_t i = 0; i < p->nr_vcpu && *p->budget; i++) {
+        if (p->vcpu[i]->row.index != batch->cpu)
+            continue;
+        spend(p, 1 + vt_slices_in(p->vcpu[i], w));
+        vt_walk(p->c, p->vcpu[i], w, note_resumption, &at, NULL);
+    }
+    return at;
+}
+
+/* Is the n-th of the batch an interrupt, and the one before it what that hit? */
+static bool is_hit(const struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+{
+    const struct vt_task_log *log = &p->m->tasks;
+    const struct vt_task_stretch *s = &log->stretch[batch->first + n];
+    return n > 0 && n < batch->nr && s->who < log->nr_task && log->task[s->who].tid == VTG_TID_INTERRUPTS &&
+           s[-1].to == s->from;
+}
+
+static bool place_nth(const struct pass *p, const struct vt_task_batch *batch, uint32_t n,
+                      struct vt_window *ret, uint64_t *ret_bound)
+{
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
+    uint64_t at;
+    if (!place(p, batch, s->from, s->to, ret, ret_bound))
+        return false;
+    if (is_hit(p, batch, n) && (at = pending_since(p, batch, n)))
+        ret->from.v = vt_min(at, ret->from.v);
+    if (is_hit(p, batch, n + 1) && (at = pending_since(p, batch, n + 1)))
+        ret->to.v = vt_max(ret->from.v, at);
+    return ret->from.v < ret->to.v;
+}
+
+static int add_stretch(struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+{
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
     struct vt_window w, before;
     struct process *process;
     uint64_t bound, unused;
-    if (!place(p, batch, s->from, s->to, &w, &bound) || !counts(p, batch, s, w.to.v - w.from.v))
+    if (!place_nth(p, batch, n, &w, &bound) || !counts(p, batch, s, w.to.v - w.from.v))
         return 0;
     int r = process_of_task(p, s->who, &process);
     if (r || !process)
@@ -214,7 +270,7 @@ static int add_stretch(struct pass *p, const struct vt_task_batch *batch, const 
     return 0;
 }
 
-typedef int visit_stretch(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s);
+typedef int visit_stretch(struct pass *p, const struct vt_task_batch *batch, uint32_t n);
 
 static int each_stretch(struct pass *p, visit_stretch *visit)
 {
@@ -226,15 +282,16 @@ static int each_stretch(struct pass *p, visit_stretch *visit)
             continue;
         for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
             spend(p, 1);
-            r = visit(p, batch, &log->stretch[batch->first + n]);
+            r = visit(p, batch, n);
         }
     }
     return r;
 }
 
 /* The idle task of a CPU leaves the thread to the others. */
-static int find_turn(struct pass *p, const struct vt_task_batch *batch, const struct vt_task_stretch *s)
+static int find_turn(struct pass *p, const struct vt_task_batch *batch, uint32_t n)
 {
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
     struct vt_window w;
     uint64_t bound;
     if (s->who == VT_TASK_IDLE || !place(p, batch, s->from, s->to, &w, &bound))

@@ -7,8 +7,11 @@
  * for the earliest end, and for the latest.
  *
  * Tasks that are not the benchmark's (daemons, kernel threads) keep no appointment in the
- * play: how often they come depends on how long it takes.  Where they were in its way they
- * take what they took (latest), or nothing (earliest).
+ * play: how often they come depends on how long it takes.  What timers, devices and other such
+ * tasks woke takes as large a part of the time that the play takes as it took of the time that
+ * it really took; what the benchmark woke takes what it took (latest), or nothing (earliest).
+ * Interrupts: as large a part (earliest); what they took, but for those that had piled up while
+ * the vCPU was held (latest): a tick that is taken as soon as it is due has less to do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,12 +32,17 @@
 /* Who was held for so long, or slept so much longer, is cold: others ran meanwhile. */
 #define HOLD_NS  UINT64_C(100000)
 #define SLEPT_NS UINT64_C(1000000)
-/* The latest play is made so often: each time what other tasks do has less time to come in. */
-#define LATEST_TRIES 4u
 /* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
 #define UNTOLD_PARTS 100u
 
 enum play { EARLIEST, LATEST, NR_PLAYS };
+
+/* What makes a step as long as it is: the benchmark itself, or else... */
+enum driver { BY_BENCHMARK, BY_ITS_WAKING, BY_TIME, BY_INTERRUPT };
+
+#define SCALE_ONE UINT64_C(1048576)
+/* The parts that others take of the play depend on its length, which depends on them. */
+#define MOST_ROUNDS 24
 
 /* A stretch of a task on the host's clock. */
 struct step {
@@ -45,10 +53,12 @@ struct step {
     uint32_t waker;           /* thread, or UINT32_MAX */
     uint32_t wake;            /* enum vtg_wake */
     bool is_own;              /* of the benchmark */
-    bool is_for_it;           /* of another's, whom the benchmark's woke */
     bool is_cold;             /* it slept longer than it would have, by the earliest play */
-    size_t on_thread;         /* the step of the same thread before it, NONE: the first */
-    size_t on_cpu;            /* the same of its vCPU */
+    bool is_hit;              /* an interrupt */
+    bool is_late;             /* which was pending when the vCPU was resumed */
+    enum driver driver;
+    size_t on_thread; /* the step of the same thread before it, NONE: the first */
+    size_t on_cpu;    /* the same of its vCPU */
 };
 
 /* A thread's steps are order[first] to order[first + nr - 1]. */
@@ -85,10 +95,11 @@ struct replay {
     struct vcpu_delays *vcpu;
     size_t nr_vcpu, room_vcpu;
     uint64_t resume_ns; /* what a resumption cost at most */
-    uint64_t played_ns; /* what the latest play took, for the next try */
     bool knows_waits;   /* the next two: a quarter of the waits for devices took no longer, and no less, */
     uint64_t short_wait, long_wait; /* of those in which nothing held the vCPU */
     uint64_t usual_late;            /* timers went off so late at most for reasons that are not the host's */
+    uint64_t bound;                 /* of the steps' place on the host's clock, at most */
+    uint64_t scale[NR_PLAYS];       /* what the play takes of what it really took, SCALE_ONE: all of it */
 };
 
 /* ---- delays ---- */
@@ -211,9 +222,11 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
     const guest_tsc tsc[2] = { { s->from }, { s->to } };
     host_ns at[2];
     uint64_t bound;
-    for (unsigned int i = 0; i < 2; i++)
+    for (unsigned int i = 0; i < 2; i++) {
         if (r->time->to_ns(r->time->context, batch->cpu, tsc[i], batch->host, &at[i], &bound))
             return 0;
+        r->bound = vt_max(r->bound, bound);
+    }
     if (at[1].v <= r->window.from.v || at[0].v >= r->window.to.v || at[0].v >= at[1].v ||
         s->who >= r->m->tasks.nr_task)
         return 0;
@@ -229,7 +242,8 @@ static int add_step(struct replay *r, const struct vt_task_batch *batch, const s
                                            .thread = r->m->tasks.task[s->who].tid,
                                            .waker = s->wake == VTG_WAKE_TASK ? s->waker : 0,
                                            .wake = s->wake,
-                                           .is_own = r->m->tasks.task[s->who].mark == r->mark };
+                                           .is_own = r->m->tasks.task[s->who].mark == r->mark,
+                                           .is_hit = r->m->tasks.task[s->who].tid == VTG_TID_INTERRUPTS };
     return 0;
 }
 
@@ -328,33 +342,13 @@ static int link_steps(struct replay *r)
     return 0;
 }
 
-/* ---- the play ---- */
-
 static int by_length(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
     return (*x > *y) - (*x < *y);
 }
 
-/* What comes as time goes by takes of a shorter run a smaller part. */
-static uint64_t share(const struct replay *r, uint64_t ns)
-{
-    const uint64_t all = r->window.to.v - r->window.from.v;
-    return (uint64_t)((unsigned __int128)ns * vt_min(r->played_ns, all) / all);
-}
-
-/* When the step is where it was at `at`. */
-static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
-{
-    at = vt_max(at, s->from);
-    if (play == EARLIEST && !s->is_own)
-        return s->begin[play];
-    uint64_t took = at - s->from - delay_in(r, s->cpu, s->from, at);
-    if (!s->is_own && !s->is_for_it)
-        took = share(r, took);
-    const uint64_t cold = s->is_cold ? r->resume_ns : 0;
-    return s->begin[play] + took - (play == EARLIEST ? vt_min(took, cold + resume_cost(r, s, at)) : 0);
-}
+/* ---- what drives a step ---- */
 
 /* The thread's step that was under way at `at`, or the last before it. NONE: there is none. */
 static size_t step_at(const struct replay *r, uint32_t thread, uint64_t at)
@@ -369,6 +363,71 @@ static size_t step_at(const struct replay *r, uint32_t thread, uint64_t at)
             high = middle;
     }
     return low ? r->order[t->first + low - 1] : NONE;
+}
+
+/* An interrupt that was pending when its vCPU was resumed: what lies between is no work of whom it hit. */
+static void begin_when_resumed(struct replay *r)
+{
+    if (r->bound > VT_PENDING_NS / 2)
+        return;
+    for (size_t i = 0; i < r->nr_step; i++) {
+        struct step *s = &r->step[i], *hit = s->on_cpu == NONE ? NULL : &r->step[s->on_cpu];
+        const struct delay *last;
+        if (!s->is_hit || !hit || hit->to != s->from)
+            continue;
+        delay_before(delays_of(r, s->cpu), s->from, &last);
+        if (!last || s->from > last->to + VT_PENDING_NS || last->to < hit->from)
+            continue;
+        s->is_late = true;
+        hit->to = s->from = vt_min(last->to, s->from);
+    }
+}
+
+/* Steps come in order of time: who woke it, and what it did before, is known. */
+static enum driver driver_of(const struct replay *r, const struct step *s)
+{
+    const size_t j =
+        s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
+    if (s->is_own)
+        return BY_BENCHMARK;
+    if (s->is_hit)
+        return BY_INTERRUPT;
+    if (s->wake == VTG_WAKE_NONE && s->on_thread != NONE)
+        return r->step[s->on_thread].driver;
+    if (j == NONE)
+        return BY_TIME;
+    return r->step[j].is_own ? BY_ITS_WAKING : r->step[j].driver;
+}
+
+/* ---- the play ---- */
+
+static uint64_t scaled(const struct replay *r, enum play play, uint64_t ns)
+{
+    return (uint64_t)((unsigned __int128)ns * r->scale[play] / SCALE_ONE);
+}
+
+/* What a step takes in the play of `ns` that its vCPU ran. */
+static uint64_t taken(const struct replay *r, const struct step *s, enum play play, uint64_t ns)
+{
+    switch (s->driver) {
+    case BY_ITS_WAKING:
+        return play == EARLIEST ? 0 : ns;
+    case BY_TIME:
+        return scaled(r, play, ns);
+    case BY_INTERRUPT:
+        return play == EARLIEST || s->is_late ? scaled(r, play, ns) : ns;
+    default:
+        return ns;
+    }
+}
+
+/* When the step is where it was at `at`. */
+static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
+{
+    at = vt_max(at, s->from);
+    const uint64_t takes = taken(r, s, play, at - s->from - delay_in(r, s->cpu, s->from, at));
+    const uint64_t cold = s->is_cold ? r->resume_ns : 0;
+    return s->begin[play] + takes - (play == EARLIEST ? vt_min(takes, cold + resume_cost(r, s, at)) : 0);
 }
 
 /* The timer was due, and the vCPU was kept from serving it. */
@@ -482,20 +541,6 @@ static void play_all(struct replay *r, enum play play)
     }
 }
 
-/* Who was woken by the benchmark's tasks works for it, until it sleeps again. */
-static void find_helpers(struct replay *r)
-{
-    for (size_t i = 0; i < r->nr_step; i++) {
-        struct step *s = &r->step[i];
-        const size_t j =
-            s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
-        if (j != NONE)
-            s->is_for_it = r->step[j].is_own;
-        else if (s->wake == VTG_WAKE_NONE && s->on_thread != NONE)
-            s->is_for_it = r->step[s->on_thread].is_for_it;
-    }
-}
-
 /* Twice what the better quarter of the benchmark's timers were late: those that nothing kept. */
 static int find_usual_lateness(struct replay *r)
 {
@@ -560,6 +605,22 @@ static size_t last_step(const struct replay *r, uint32_t cpu)
     return NONE;
 }
 
+/* How long the play takes, whose end mark comes `rest` after the step `end`. */
+static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end, uint64_t rest)
+{
+    const uint64_t real = r->window.to.v - r->window.from.v;
+    uint64_t length = real;
+    for (int i = 0; i < MOST_ROUNDS; i++) {
+        r->scale[play] = (uint64_t)((unsigned __int128)length * SCALE_ONE / real);
+        play_all(r, play);
+        const uint64_t before = length;
+        length = played(r, &r->step[end], play, r->step[end].to) + rest - r->window.from.v;
+        if (before - vt_min(before, length) < real / 10000)
+            break;
+    }
+    return length;
+}
+
 static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *ret)
 {
     int e = r->nr_step ? find_delays(r) : 0;
@@ -573,23 +634,17 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
     const uint64_t rest = r->window.to.v - r->step[end].to;
     for (size_t i = 0; i < r->nr_step; i++) /* who sets the marks waits for the benchmark's end */
         r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
-    find_helpers(r);
+    begin_when_resumed(r);
+    for (size_t i = 0; i < r->nr_step; i++)
+        r->step[i].driver = driver_of(r, &r->step[i]);
     e = find_usual_lateness(r);
     if (!e)
         e = find_usual_waits(r, &ret->waits_ns);
     if (e)
         return e;
-    r->played_ns = r->window.to.v - r->window.from.v;
-    play_all(r, EARLIEST);
-    for (unsigned int i = 0; i < LATEST_TRIES; i++) {
-        play_all(r, LATEST);
-        r->played_ns = played(r, &r->step[end], LATEST, r->step[end].to) + rest - r->window.from.v;
-    }
-    const uint64_t low = played(r, &r->step[end], EARLIEST, r->step[end].to) + rest,
-                   high = played(r, &r->step[end], LATEST, r->step[end].to) + rest;
-    ret->known = low <= high;
-    ret->low_ns = low - r->window.from.v;
-    ret->high_ns = high - r->window.from.v;
+    ret->low_ns = play_until_it_fits(r, EARLIEST, end, rest);
+    ret->high_ns = play_until_it_fits(r, LATEST, end, rest);
+    ret->known = ret->low_ns <= ret->high_ns;
     return 0;
 }
 

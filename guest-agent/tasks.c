@@ -93,12 +93,21 @@ static void flush(struct vta_out *out)
     vta_pack_clear(&out->packer);
 }
 
+/* Its birth was not told, or is forgotten; interrupts have none. */
+static bool find_who(uint32_t tid, struct vta_who *ret)
+{
+    if (tid != VTG_TID_INTERRUPTS)
+        return vta_proc_who(tid, ret);
+    *ret = (struct vta_who){ .tid = tid, .tgid = tid, .comm = "interrupts" };
+    return true;
+}
+
 static void tell_who(struct vta_out *out, uint32_t tid)
 {
     struct vta_who found, *who = vta_who_find(&out->whos, tid);
     if (tid == 0 || out->is_full || (who && who->told))
         return;
-    if (!who && vta_proc_who(tid, &found)) /* its birth was not told, or is forgotten */
+    if (!who && find_who(tid, &found))
         who = vta_who_add(&out->whos, &found);
     if (!who)
         return;

@@ -36,7 +36,9 @@ struct cpu {
     int event; /* msr/tsc/; -1: none */
     /* of the present drain */
     uint64_t at, head;
-    bool quiet; /* every switch before `at` is told up to head */
+    uint64_t hit_end; /* of an interrupt that hit hit_tid; 0: it is told in the ring */
+    uint32_t hit_tid;
+    bool quiet; /* every switch before `at` is told up to head, but for hit_end */
 };
 
 struct reader {
@@ -288,6 +290,7 @@ static int attach(struct reader *r)
 {
     struct tasks_bpf *s = r->skel;
     if (tasks_bpf__on_timer__attach(s) < 0 || tasks_bpf__on_timer_end__attach(s) < 0 ||
+        tasks_bpf__on_tick__attach(s) < 0 || tasks_bpf__on_tick_end__attach(s) < 0 ||
         tasks_bpf__on_irq__attach(s) < 0 || tasks_bpf__on_irq_end__attach(s) < 0 ||
         tasks_bpf__on_softirq__attach(s) < 0 || tasks_bpf__on_softirq_end__attach(s) < 0 ||
         tasks_bpf__on_fork__attach(s) < 0 || tasks_bpf__on_rename__attach(s) < 0 ||
@@ -358,6 +361,8 @@ static void look(struct reader *r, uint32_t cpu)
     const uint64_t seq = shared->seq;
     atomic_thread_fence(memory_order_acquire);
     c->head = shared->head;
+    c->hit_end = shared->hit_end;
+    c->hit_tid = shared->hit_tid;
     const bool told = shared->told;
     atomic_thread_fence(memory_order_acquire);
     c->quiet = seq % 2 == 0 && told && shared->seq == seq;
@@ -403,10 +408,17 @@ static void take_wake(const struct reader *r, uint64_t wake, struct vta_coming *
         ret->late = to_ticks(r, (uint64_t)(what - 1) << VTA_LATE_SHIFT) + 1;
 }
 
+/* As the wire has it. */
+static uint32_t tid_of(const struct vta_switch *s)
+{
+    const uint32_t tid = (uint32_t)(s->word & ((1u << VTA_TID_BITS) - 1));
+    return tid == VTA_INTERRUPTS ? VTG_TID_INTERRUPTS : tid;
+}
+
 static void take_switch(struct reader *r, struct vta_out *out, uint32_t cpu, const struct vta_switch *s)
 {
     struct vta_line *line = &r->cpus[cpu].line;
-    const uint32_t tid = (uint32_t)(s->word & ((1u << VTA_TID_BITS) - 1));
+    const uint32_t tid = tid_of(s);
     const uint32_t end = (uint32_t)(s->word >> VTA_TID_BITS) & ((1u << VTA_END_BITS) - 1);
     const uint64_t waited = s->word >> (VTA_TID_BITS + VTA_END_BITS), at = to_tsc(r, s->at);
     struct vta_coming coming = { .tid = tid, .waited = to_ticks(r, waited) };
@@ -427,6 +439,16 @@ static void take_switch(struct reader *r, struct vta_out *out, uint32_t cpu, con
         vta_who_remove(&out->whos, prev);
 }
 
+/* What the CPU will put into its ring with the next event; taken twice, it is nothing the second time. */
+static void take_hit_end(struct reader *r, struct vta_out *out, uint32_t cpu)
+{
+    struct cpu *c = &r->cpus[cpu];
+    const struct vta_coming back = { .tid = c->hit_tid, .wake = VTG_WAKE_NONE };
+    struct vtg_stretch stretch;
+    if (c->hit_end && vta_line_switch(&c->line, to_tsc(r, c->hit_end), VTG_TASK_PREEMPTED, &back, &stretch))
+        vta_tell(out, cpu, &c->line.lost, &stretch);
+}
+
 static void take_switches(struct reader *r, struct vta_out *out, uint32_t cpu)
 {
     struct cpu *c = &r->cpus[cpu];
@@ -437,6 +459,8 @@ static void take_switches(struct reader *r, struct vta_out *out, uint32_t cpu)
         take_switch(r, out, cpu, &ring[at & (r->ring_size - 1)]);
     atomic_thread_fence(memory_order_release);
     *tail = c->head;
+    if (c->quiet)
+        take_hit_end(r, out, cpu);
     if (c->quiet && vta_line_cut(&c->line, to_tsc(r, c->at), &so_far))
         vta_tell(out, cpu, &c->line.lost, &so_far);
 }

@@ -312,6 +312,10 @@ static void add_benchmark(struct builder *b, cJSON *row, const struct vt_benchma
     add_text(b, undilated, "assumptions", u->assumptions);
     add_run(b, row, &bench->run);
     add_u64(b, row, "untold_ns", bench->untold_ns);
+    if (bench->has_guest_kernel)
+        add_u64(b, row, "guest_kernel_ns", bench->guest_kernel_ns);
+    else
+        add_text(b, row, "guest_kernel_ns", NULL);
     cJSON *processes = add_array(b, row, "processes");
     for (size_t i = 0; i < bench->nr_processes; i++)
         add_process(b, add_row(b, processes), &bench->processes[i]);

@@ -514,6 +514,8 @@ static void put_truth(const struct vt_benchmark *b, bool utf8, FILE *out)
     struct wrap w = wrap_begin(out, "    true", LABEL + 4);
     for (size_t i = 0; i < 2; i++)
         wrap_item(&w, "%s %s", sums[i].name, format_figure(text, sums[i].f, utf8));
+    if (b->has_guest_kernel)
+        wrap_item(&w, "of used, the guest's kernel %s", format_ns(text, b->guest_kernel_ns, utf8));
     char parts[256] = "";
     size_t n = 0;
     for (int s = 0; s < VT_NR_STATES; s++)

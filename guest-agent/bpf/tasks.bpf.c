@@ -334,12 +334,97 @@ static __always_inline bool resume(struct vta_cpu *c, __u32 cpu, __u32 tid)
     return push(c, cpu, c->since, tid, VTA_RESUME, &late);
 }
 
+/*
+ * ---- interrupts: who is hit does not work meanwhile ----
+ *
+ * A timer's or device's interrupt and what comes on its heels are one stretch of VTA_INTERRUPTS.
+ * Its end goes into the ring with what follows: a softirq may.
+ */
+
+/* From the end of an interrupt's handler to the softirq that it raised, or to the next interrupt where
+ * several were pending; more: the task ran between. */
+#define ON_ITS_HEELS_NS 50000ull
+
+static __always_inline void tell_hit(struct vta_cpu *c, __u32 cpu, __u64 at, __u32 tid)
+{
+    struct coming coming = { .wake = WAKE_NONE };
+
+    if (!c->told || push(c, cpu, at, tid, PREEMPTED, &coming))
+        return;
+    c->told = 0;
+    c->missed++;
+    note_coming(c, coming);
+}
+
+static __always_inline void settle_hit(struct vta_cpu *c, __u32 cpu)
+{
+    __u64 end = c->hit_end;
+
+    c->hit_end = 0;
+    if (end)
+        tell_hit(c, cpu, end, c->hit_tid);
+}
+
+static __always_inline bool is_on_its_heels(const struct vta_cpu *c, __u64 now)
+{
+    return c->hit_end && now - c->hit_end <= ON_ITS_HEELS_NS * ticks_per_ns_q20 >> 20;
+}
+
+static __always_inline void begin_hit(struct vta_cpu *c, __u32 cpu)
+{
+    __u32 tid = (__u32)bpf_get_current_pid_tgid();
+    __u64 now;
+
+    if (c->hit_depth++)
+        return;
+    if (!tid || !c->told) {
+        c->hit_tid = 0;
+        c->hit_end = 0;
+        return;
+    }
+    __sync_fetch_and_add(&c->seq, 1);
+    now = stamp(c);
+    if (!is_on_its_heels(c, now)) {
+        settle_hit(c, cpu);
+        tell_hit(c, cpu, now, VTA_INTERRUPTS);
+    }
+    c->hit_end = 0;
+    c->hit_tid = tid;
+    *(volatile __u64 *)&c->seq = c->seq + 1;
+}
+
+static __always_inline void end_hit(struct vta_cpu *c)
+{
+    if (!c->hit_depth)
+        return;
+    if (c->hit_depth == 1 && c->hit_tid) {
+        __sync_fetch_and_add(&c->seq, 1);
+        c->hit_end = stamp(c);
+        *(volatile __u64 *)&c->seq = c->seq + 1;
+    }
+    c->hit_depth--;
+}
+
+/*
+ * Before a switch is told.  Whom the interrupt woke may take the CPU from whom it hit, who then did
+ * nothing since.  Of a real-time kernel a softirq may go on afterwards.
+ */
+static __always_inline void leave_hit(struct vta_cpu *c, __u32 cpu, __u64 now, bool preempted)
+{
+    if ((c->hit_depth && c->hit_tid) || (preempted && is_on_its_heels(c, now)))
+        c->hit_end = now;
+    settle_hit(c, cpu);
+    c->hit_depth = 0;
+    c->hit_tid = 0;
+}
+
 static __always_inline void tell_switch(struct vta_cpu *c, __u32 cpu, __u64 now, struct task_struct *prev,
                                         struct task_struct *next)
 {
     struct coming coming;
     __u64 end;
 
+    leave_hit(c, cpu, now, is_queued(prev));
     if (c->task != (__u64)prev)
         find_track(c, prev, now);
     else
@@ -452,14 +537,39 @@ int BPF_PROG(on_timer_end)
     return 0;
 }
 
+/* The tick and all that hrtimers do. */
+SEC("tp_btf/local_timer_entry")
+int BPF_PROG(on_tick)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        begin_hit(c, cpu);
+    return 0;
+}
+
+SEC("tp_btf/local_timer_exit")
+int BPF_PROG(on_tick_end)
+{
+    __u32 cpu;
+    struct vta_cpu *c = this_cpu(&cpu);
+
+    if (c)
+        end_hit(c);
+    return 0;
+}
+
 SEC("tp_btf/irq_handler_entry")
 int BPF_PROG(on_irq)
 {
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
 
-    if (c)
+    if (c) {
         c->in_irq = 1;
+        begin_hit(c, cpu);
+    }
     return 0;
 }
 
@@ -469,8 +579,10 @@ int BPF_PROG(on_irq_end)
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
 
-    if (c)
+    if (c) {
         c->in_irq = 0;
+        end_hit(c);
+    }
     return 0;
 }
 
@@ -480,8 +592,10 @@ int BPF_PROG(on_softirq, unsigned int vector)
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
 
-    if (c)
+    if (c) {
         c->in_softirq = vector + 1;
+        begin_hit(c, cpu);
+    }
     return 0;
 }
 
@@ -491,8 +605,10 @@ int BPF_PROG(on_softirq_end)
     __u32 cpu;
     struct vta_cpu *c = this_cpu(&cpu);
 
-    if (c)
+    if (c) {
         c->in_softirq = 0;
+        end_hit(c);
+    }
     return 0;
 }
 

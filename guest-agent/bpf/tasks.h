@@ -28,6 +28,7 @@ struct vta_switch {
 /* How late a timer went off, in units of stamps, in 32 bits; 0: not known. */
 #define VTA_LATE_SHIFT 10
 #define VTA_LATE(n)    ((n) >> VTA_LATE_SHIFT < 0xfffffffeull ? ((n) >> VTA_LATE_SHIFT) + 1 : 0)
+#define VTA_INTERRUPTS ((1u << VTA_TID_BITS) - 2) /* no task: an interrupt hit who runs */
 
 /*
  * One for each CPU.  The CPU alone writes what stands before tail, the reader what follows.
@@ -47,8 +48,12 @@ struct vta_cpu {
     unsigned long long repaired; /* switches of which the scheduler's account told when they were */
     unsigned long long late_wait, late_wake;   /* of who runs now, where his coming was not told */
     unsigned int in_timer, in_irq, in_softirq; /* what it is at; in_softirq: vector + 1 */
+    unsigned int hit_depth;                    /* interrupts and softirqs under way, one in the other */
+    unsigned int hit_tid; /* whom the outermost hit; 0: it is not told, or there is none */
     unsigned int pad;
     unsigned long long timer_late; /* of the timer that goes off: VTA_LATE() */
+    unsigned long long hit_end; /* it ended then, which is not in the ring yet; 0: it goes on, or is told */
+    unsigned long long pad1[6];
     unsigned long long tail;
     unsigned long long pad2[7];
 };
@@ -65,7 +70,7 @@ struct vta_name {
 };
 
 _Static_assert(sizeof(struct vta_switch) == 24, "shared");
-_Static_assert(sizeof(struct vta_cpu) == 192, "shared");
+_Static_assert(sizeof(struct vta_cpu) == 256, "shared");
 _Static_assert(sizeof(struct vta_name) == 36, "shared");
 
 #endif

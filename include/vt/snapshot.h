@@ -227,7 +227,11 @@ struct vt_benchmark {
     uint64_t strangers_ns; /* of it: a task ran, but who it is was not told */
     uint64_t unplaced_ns;  /* stretches on CPUs of the guest of which the host saw no vCPU */
     bool takes_turns;      /* several CPUs of the guest are one thread of the host */
-    size_t nr_processes;   /* by time on vCPUs, the most first */
+    /* Of a guest whose kernel is a process of the host's (User Mode Linux): what of truth's `used` that used.
+     */
+    bool has_guest_kernel;
+    uint64_t guest_kernel_ns;
+    size_t nr_processes; /* by time on vCPUs, the most first */
     struct vt_guest_process *processes;
 };
 

@@ -38,6 +38,12 @@ enum vtg_wake {
 };
 #define VTG_WAKE_LATE 8u /* beside it, packed: what woke it was a timer, and how late is told */
 
+/*
+ * An interrupt: the timer's or a device's, with its softirqs. It hit the task before it and after it.
+ * Linux has no such id (PID_MAX_LIMIT). Told of VTG_TASKS_BPF, while no idle task runs.
+ */
+#define VTG_TID_INTERRUPTS (UINT32_C(1) << 22)
+
 struct vtg_stretch {
     uint64_t from, to; /* guest TSC */
     uint64_t waited;   /* ticks before `from` in which it was runnable; 0: not known */
