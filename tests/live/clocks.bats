@@ -41,6 +41,7 @@ map() {
   wait "$recorder"
   map '.method == "kvm-offset" and .exchanges.count >= 20 and .agent.views >= 100'
   map '.residual.samples >= 100 and .residual.inside >= 0.99 * .residual.samples'
+  map '.methods[] | select(.method == "kvm-offset") | .samples >= 100 and .bound_max_ns <= 1000'
   # no wider than the round trip of an exchange that nothing held up
   map '.exchanges.fastest_ns as $fastest | .methods[] | select(.method == "messages") | .usable and
     .bound_median_ns <= $fastest' --window 0,8
@@ -48,6 +49,17 @@ map() {
     (.system_clocks.monotonic.drift_ppm | fabs) < 1 + .system_clocks.monotonic.drift_bound_ppm'
   map '.channel.claimed.times == 0 and .channel.damaged.times == 0'
   "$VTIME" report --clocks "$run_vt" | grep -q 'the map by messages is off from kvm-offset by'
+}
+
+@test "the clocks of a payload guest have their place in time to a microsecond, by what KVM says" {
+  needs_kvm
+  start_record "$run_vt"
+  start_guest clocked --workload spin --seconds 3
+  wait "$guest_pid"
+  stop_record
+  map '"# by the offset +-\(.bound_ns) ns"' >&3
+  "$VTIME" report --json "$run_vt" | jq -e '.guests[] | select(.name == "clocked").clocks | length == 1 and
+    all(.method == "kvm-offset" and .bound_ns > 0 and .bound_ns <= 1000 and .violations == 0)'
 }
 
 # Nobody tells the TSC of a guest under QEMU's emulation. It is the host's and a constant,
