@@ -167,6 +167,9 @@ bench() { holds "$1: $2" ".guests[].benchmarks[] | select(.name == \"$1\") | $2"
   holds "two had none of these" '[.guests[] | select(.name == "two").events[].kind] -
     ["away", "closed", "failed", "silent", "dropped", "missing"] == []'
   holds "nothing is told of the third" '.guests[] | select(.name == "other").events == []'
+  # the agent itself told both steps, whichever came first, its view or its timer
+  holds "the agent's steps" '.guests[] | select(.name == "one").clocks[-1].events |
+    [.[] | select(.source == "agent" and .kind == "step" and (.a | fabs) > 1e9)] | length == 2'
   grep -q 'host: STOPPED 3' "$BATS_TEST_TMPDIR/clocks"
   grep -q 'the guest booted again' "$BATS_TEST_TMPDIR/clocks"
   grep -q 'channel was away 1' "$BATS_TEST_TMPDIR/clocks"
