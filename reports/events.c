@@ -351,14 +351,6 @@ static bool is_told(const struct list *l, const struct vt_clock_event *e)
  */
 #define RUN_LEAST 4
 #define RUN_GAP   VT_NSEC_PER_SEC
-static size_t run_of_steps(const struct report_event *rows, size_t n)
-{
-    size_t i = 1;
-    while (i < n && rows[i].kind == rows[0].kind && (rows[i].a < 0) == (rows[0].a < 0) &&
-           rows[i].at.v - rows[i - 1].at.v < RUN_GAP)
-        i++;
-    return i;
-}
 
 /* The clock that stepped; NULL: it is no step. */
 static const char *stepped_clock(const struct report_event *e)
@@ -369,29 +361,57 @@ static const char *stepped_clock(const struct report_event *e)
     return NULL;
 }
 
-static void say_run(struct report_event *first, size_t n, bool utf8)
+/* Steps of one clock to one side, each soon after the one before, whatever else happens in between. */
+struct run {
+    size_t n, last;
+    double sum;
+};
+
+static struct run run_of_steps(const struct report_event *rows, size_t first, size_t n)
+{
+    struct run r = { 1, first, (double)rows[first].a };
+    for (size_t i = first + 1; i < n && rows[i].at.v - rows[r.last].at.v < RUN_GAP; i++)
+        if (rows[i].kind == rows[first].kind && (rows[i].a < 0) == (rows[first].a < 0)) {
+            r.n++;
+            r.last = i;
+            r.sum += (double)rows[i].a;
+        }
+    return r;
+}
+
+static void say_run(struct report_event *first, const struct run *r, host_ns last, bool utf8)
 {
     char text[FORMAT_LEN], by[FORMAT_LEN];
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)first[i].a;
-    first->a = sum < 9e18 && sum > -9e18 ? (int64_t)sum : first->a;
+    first->a = r->sum < 9e18 && r->sum > -9e18 ? (int64_t)r->sum : first->a;
     snprintf(first->text, sizeof(first->text),
              "seen: %s stepped %zu times in %s, by %s in all: it does not run at its rate",
-             stepped_clock(first), n, format_ns(text, first[n - 1].at.v - first->at.v, utf8),
+             stepped_clock(first), r->n, format_ns(text, last.v - first->at.v, utf8),
              format_signed_ns(by, first->a, utf8));
+}
+
+/* Those of a run that its first tells of. */
+static void silence(struct report_event *rows, size_t first, size_t last)
+{
+    for (size_t i = first + 1; i <= last; i++)
+        if (rows[i].kind == rows[first].kind && (rows[i].a < 0) == (rows[first].a < 0))
+            rows[i].text[0] = 0;
 }
 
 /* In order of time; only steps stand in runs. */
 static void join_runs(struct list *l)
 {
-    size_t kept = 0, run;
-    for (size_t i = 0; i < l->n; i += run) {
-        run = stepped_clock(&l->rows[i]) ? run_of_steps(&l->rows[i], l->n - i) : 1;
-        if (run >= RUN_LEAST)
-            say_run(&l->rows[i], run, l->utf8);
-        for (size_t j = 0; j < (run >= RUN_LEAST ? 1 : run); j++)
-            l->rows[kept++] = l->rows[i + j];
+    size_t kept = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        if (!l->rows[i].text[0])
+            continue;
+        if (stepped_clock(&l->rows[i])) {
+            const struct run r = run_of_steps(l->rows, i, l->n);
+            if (r.n >= RUN_LEAST) {
+                silence(l->rows, i, r.last);
+                say_run(&l->rows[i], &r, l->rows[r.last].at, l->utf8);
+            }
+        }
+        l->rows[kept++] = l->rows[i];
     }
     l->n = kept;
 }
