@@ -4,7 +4,8 @@
  *   agentsim WHERE SECONDS [WHAT…]
  * WHERE: unix:PATH (we connect), unix-listen:PATH, tcp:HOST:PORT, tcp-listen:HOST:PORT, pty:LINK (a
  * terminal, whose other side LINK is made to point to), file:PATH (nobody asks).  It prints its pid, then
- * what it counted. WHAT: see below; none: honest.
+ * what it counted. WHAT: see below; none: honest.  offset=TICKS: its TSC is the host's plus that, modulo
+ * 2^64; tail=SECONDS: it goes on so long after its benchmark, and has another one in that time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,8 @@ struct sim {
     int fd;
     unsigned what;
     const char *name;
+    uint64_t offset; /* of its TSC */
+    double tail;
     uint64_t session, last_id;
     uint32_t first, next; /* seq of the oldest kept, and of the next new one */
     uint32_t sent;        /* next to be sent */
@@ -75,7 +78,7 @@ static uint64_t now_ns(void)
 
 static uint64_t tsc(const struct sim *s)
 {
-    const uint64_t t = __rdtsc();
+    const uint64_t t = __rdtsc() + s->offset;
     return s->what & BACKWARDS ? (UINT64_C(1) << 62) - t : t;
 }
 
@@ -154,16 +157,21 @@ static void view(struct sim *s)
     keep(s, VTG_VIEW, &v, sizeof(v));
 }
 
-static void mark(struct sim *s, enum vtg_mark_kind kind)
+/* Returns when, by the host's clock. */
+static uint64_t mark(struct sim *s, enum vtg_mark_kind kind, uint32_t id)
 {
-    struct vtg_mark m = { .kind = kind, .id = 1 };
+    struct vtg_mark m = { .kind = kind, .id = id };
 
-    name_it(s, m.name, sizeof(m.name));
+    if (id == 1)
+        name_it(s, m.name, sizeof(m.name));
+    else
+        memcpy(m.name, "tail", sizeof("tail"));
     m.clocks.have = VTG_HAVE_TSC | VTG_HAVE_MONOTONIC;
     m.clocks.tsc_before = tsc(s);
     m.clocks.monotonic_ns = now_ns();
     m.clocks.tsc_after = tsc(s);
     keep(s, VTG_MARK, &m, sizeof(m));
+    return m.clocks.monotonic_ns;
 }
 
 static void stretches(struct sim *s)
@@ -322,6 +330,14 @@ static void parse_whats(struct sim *s, char **words)
         bool known = strncmp(*words, "claim=", 6) == 0;
         if (known)
             s->name = *words + 6;
+        if (strncmp(*words, "offset=", 7) == 0) {
+            s->offset = (uint64_t)strtoll(*words + 7, NULL, 10);
+            known = true;
+        }
+        if (strncmp(*words, "tail=", 5) == 0) {
+            s->tail = atof(*words + 5);
+            known = true;
+        }
         for (size_t i = 0; i < sizeof(whats) / sizeof(*whats); i++)
             if (strcmp(*words, whats[i].name) == 0) {
                 s->what |= whats[i].what;
@@ -331,6 +347,25 @@ static void parse_whats(struct sim *s, char **words)
             fprintf(stderr, "agentsim: what is '%s'?\n", *words);
             exit(2);
         }
+    }
+}
+
+static void talk_until(struct sim *s, uint64_t end)
+{
+    for (uint64_t due = now_ns(), anew = due; now_ns() < end;) {
+        if (s->what & ANEW && now_ns() - anew > 500000000u) {
+            begin_session(s);
+            anew = now_ns();
+        }
+        if (now_ns() >= due) {
+            view(s);
+            stretches(s);
+            be_hostile(s);
+            due += VIEW_EVERY_MS * UINT64_C(1000000);
+        }
+        if (s->what & GARBAGE)
+            pour_garbage(s, now_ns() + 20000000u);
+        serve(s, 5);
     }
 }
 
@@ -345,27 +380,19 @@ int main(int argc, char **argv)
     printf("%d\n", (int)getpid());
     fflush(stdout);
     s.fd = open_channel(argv[1]);
-    const uint64_t begin = now_ns(), end = begin + (uint64_t)(atof(argv[2]) * 1e9);
     begin_session(&s);
-    mark(&s, VTG_MARK_BEGIN);
-    for (uint64_t due = begin, anew = begin; now_ns() < end;) {
-        if (s.what & ANEW && now_ns() - anew > 500000000u) {
-            begin_session(&s);
-            anew = now_ns();
-        }
-        if (now_ns() >= due) {
-            view(&s);
-            stretches(&s);
-            be_hostile(&s);
-            due += VIEW_EVERY_MS * UINT64_C(1000000);
-        }
-        if (s.what & GARBAGE)
-            pour_garbage(&s, now_ns() + 20000000u);
-        serve(&s, 5);
+    const uint64_t begin = mark(&s, VTG_MARK_BEGIN, 1);
+    talk_until(&s, begin + (uint64_t)(atof(argv[2]) * 1e9));
+    const uint64_t end = mark(&s, VTG_MARK_END, 1);
+    if (s.tail > 0) {
+        talk_until(&s, end + (uint64_t)(s.tail * 0.9e9));
+        mark(&s, VTG_MARK_BEGIN, 2);
+        talk_until(&s, end + (uint64_t)(s.tail * 1e9));
+        mark(&s, VTG_MARK_END, 2);
     }
-    mark(&s, VTG_MARK_END);
     for (const uint64_t last = now_ns() + 1000000000u; s.first != s.next && now_ns() < last;)
         serve(&s, 50); /* until the host has it all */
+    printf("benchmark %llu ns\n", (unsigned long long)(end - begin));
     printf("pings %llu frames %llu garbage %llu\n", (unsigned long long)s.pings, (unsigned long long)s.frames,
            (unsigned long long)s.garbage);
     return 0;
