@@ -383,8 +383,9 @@ static bool is_imported(const struct bench_pass *p, const struct vt_mark *mark)
  * by its own CLOCK_MONOTONIC; else by when the host had the marks, which is an
  * estimate, and not to be had of a file's.
  */
-static enum vt_mark_lack place(const struct bench_pass *p, const struct vt_vcpu_clock *clock, const struct vt_mark *begin,
-                  const struct vt_mark *end, struct vt_benchmark *b, uint64_t *ret_edge)
+static enum vt_mark_lack place(const struct bench_pass *p, const struct vt_vcpu_clock *clock,
+                               const struct vt_mark *begin, const struct vt_mark *end, struct vt_benchmark *b,
+                               uint64_t *ret_edge)
 {
     const struct vtg_clocks *from = &begin->sample.clocks, *to = &end->sample.clocks;
     const guest_tsc first = { from->tsc_after }, last = { to->tsc_before };

@@ -425,9 +425,11 @@ struct vt_marks {
     uint64_t left_out;
 };
 
-/** Where in time a mark counts: when the host had it, or, from a file, when it was made as far as that is known. */
+/** Where in time a mark counts: when the host had it, or, from a file, when it was made as far as that is
+ * known. */
 host_ns vt_mark_time(const struct vt_marks *in, const struct vt_mark *mark);
-/** One more that is told alone; `instead` (may be NULL) has a place in time if mark has none. 0 or -ENOMEM. */
+/** One more that is told alone; `instead` (may be NULL) has a place in time if mark has none. 0 or -ENOMEM.
+ */
 int vt_marks_add(struct vt_marks *in, const struct vt_mark *mark, const struct vt_mark *instead,
                  enum vt_mark_lack lack);
 /** Adds points, and begins that nothing ended; then fills guest->marks. 0 or -ENOMEM. */

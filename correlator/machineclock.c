@@ -319,7 +319,8 @@ static void release_points(struct points *p)
     free(p->breaks);
 }
 
-/* When the host had it: the trusted TSC beside it, else the TSC of its time, on the late side. False: unknown. */
+/* When the host had it: the trusted TSC beside it, else the TSC of its time, on the late side. False:
+ * unknown. */
 static bool arrival_tsc(const struct vt_machine_clock *k, host_ns host, host_tsc trusted, uint64_t *ret)
 {
     host_tsc tsc;

@@ -93,8 +93,7 @@ static int add_begins(struct vt_marks *in)
     int r = turns ? 0 : -ENOMEM;
     for (size_t i = 0; !r && i < m->nr_marks; i++)
         if (m->marks[i].kind == VTG_MARK_BEGIN || m->marks[i].kind == VTG_MARK_END)
-            turns[n++] =
-                (struct turn){ m->marks[i].id, in->by_vcpu ? m->marks[i].sample.clocks.vcpu : 0, i };
+            turns[n++] = (struct turn){ m->marks[i].id, in->by_vcpu ? m->marks[i].sample.clocks.vcpu : 0, i };
     if (!r)
         qsort(turns, n, sizeof(*turns), by_id);
     for (size_t i = 0; !r && i < n; i++) {
@@ -121,8 +120,7 @@ static int add_points(struct vt_marks *in)
         struct vt_lone_mark *mark = &in->list[i];
         const struct vt_vcpu_clock *clock = in->clock_of(in->context, mark->vcpu_index);
         if (mark->lack == VT_MARK_LACKS_NOTHING && !mark->placed)
-            mark->lack =
-                clock && (clock->method || clock->by_whole) ? VT_MARK_OUTSIDE : VT_MARK_LACKS_CLOCK;
+            mark->lack = clock && (clock->method || clock->by_whole) ? VT_MARK_OUTSIDE : VT_MARK_LACKS_CLOCK;
     }
     return r;
 }
