@@ -142,37 +142,6 @@ check_agent() {
   done
 }
 
-@test "what an agent wrote to a file is put into a recording that has ended, once" {
-  start_record "$run_vt"
-  start_guest owner --workload spin --seconds 2
-  "$SIM" "file:$BATS_TEST_TMPDIR/words" 2 >"$BATS_TEST_TMPDIR/sim.out"
-  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
-  [ "$status" -eq 1 ] # it is being written
-  wait "$guest_pid"
-  stop_record
-  run "$VTIME" import "$run_vt" --agent "nobody=file:$BATS_TEST_TMPDIR/words"
-  [ "$status" -eq 1 ]
-  [[ $output == *"no VM called nobody"* ]]
-  head -c 3000 "$BATS_TEST_TMPDIR/words" >"$BATS_TEST_TMPDIR/mixed"
-  head -c 700 /dev/urandom >>"$BATS_TEST_TMPDIR/mixed"
-  cat "$BATS_TEST_TMPDIR/words" >>"$BATS_TEST_TMPDIR/mixed"
-  cp "$run_vt" "$BATS_TEST_TMPDIR/other.vt"
-  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
-  [ "$status" -eq 0 ]
-  [[ $output == *" records of owner, 0 frames missing, 0 damaged, 0 bytes of garbage" ]]
-  [ "$(sql 'select count(*) >= 15 from os_view')" = 1 ]
-  [ "$(sql "select count(*) from mark where host_tsc = 0 and host_ns = (select value from meta where key = 'end_ns')")" = 2 ]
-  [ -z "$(events owner)" ]
-  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
-  [ "$status" -eq 1 ]
-  [[ $output == *"already"* ]]
-  run "$VTIME" report "$run_vt"
-  [ "$status" -eq 0 ]
-  run_vt=$BATS_TEST_TMPDIR/other.vt
-  "$VTIME" import -q "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/mixed"
-  [[ $(events owner) == *GARBAGE* ]]
-}
-
 # import_into NAME FILE…: a copy of the recording, and these files of owner's in it
 import_into() {
   local copy=$BATS_TEST_TMPDIR/$1.vt file
@@ -239,6 +208,37 @@ bench_in() {
   run "$VTIME" import "$tmp/none.vt" --agent "owner=file:$tmp/short"
   [ "$status" -eq 1 ]
   [[ $output == *"never replaced: take a copy"* ]]
+}
+
+@test "what an agent wrote to a file is put into a recording that has ended, once" {
+  start_record "$run_vt"
+  start_guest owner --workload spin --seconds 2
+  "$SIM" "file:$BATS_TEST_TMPDIR/words" 2 >"$BATS_TEST_TMPDIR/sim.out"
+  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 1 ] # it is being written
+  wait "$guest_pid"
+  stop_record
+  run "$VTIME" import "$run_vt" --agent "nobody=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 1 ]
+  [[ $output == *"no VM called nobody"* ]]
+  head -c 3000 "$BATS_TEST_TMPDIR/words" >"$BATS_TEST_TMPDIR/mixed"
+  head -c 700 /dev/urandom >>"$BATS_TEST_TMPDIR/mixed"
+  cat "$BATS_TEST_TMPDIR/words" >>"$BATS_TEST_TMPDIR/mixed"
+  cp "$run_vt" "$BATS_TEST_TMPDIR/other.vt"
+  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 0 ]
+  [[ $output == *" records of owner, 0 frames missing, 0 damaged, 0 bytes of garbage" ]]
+  [ "$(sql 'select count(*) >= 15 from os_view')" = 1 ]
+  [ "$(sql "select count(*) from mark where host_tsc = 0 and host_ns = (select value from meta where key = 'end_ns')")" = 2 ]
+  [ -z "$(events owner)" ]
+  run "$VTIME" import "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/words"
+  [ "$status" -eq 1 ]
+  [[ $output == *"already"* ]]
+  run "$VTIME" report "$run_vt"
+  [ "$status" -eq 0 ]
+  run_vt=$BATS_TEST_TMPDIR/other.vt
+  "$VTIME" import -q "$run_vt" --agent "owner=file:$BATS_TEST_TMPDIR/mixed"
+  [[ $(events owner) == *GARBAGE* ]]
 }
 
 # beside_a_guest SECONDS WHAT…: a payload guest that marks its work, and the hostile one
