@@ -20,8 +20,10 @@ struct vt_horizon {
     struct vt_clockmap map;
 };
 
-/** Reads what the store, from which nothing is uncommitted, has of the VM. Release either way. 0 or -errno. */
-int vt_horizon_init(struct vt_horizon *h, struct vt_store *store, int64_t vm, host_ns end, struct vt_err *err);
+/** Reads what the store, from which nothing is uncommitted, has of the VM. Release either way. 0 or -errno.
+ */
+int vt_horizon_init(struct vt_horizon *h, struct vt_store *store, int64_t vm, host_ns end,
+                    struct vt_err *err);
 void vt_horizon_release(struct vt_horizon *h);
 
 /** Read after the end on every map there is; false, too, where that is not known. */

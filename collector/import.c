@@ -131,8 +131,8 @@ static int see_record(void *context, const struct vt_guest_record *row)
 {
     struct look *look = context;
 
-    look->found |= row->type == VTG_SYSTEM && row->vm == look->file->vm &&
-                   session_of(look->file, row->system.session);
+    look->found |=
+        row->type == VTG_SYSTEM && row->vm == look->file->vm && session_of(look->file, row->system.session);
     return 0;
 }
 

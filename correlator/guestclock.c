@@ -78,13 +78,15 @@ static uint64_t violations_of(const struct vt_vcpu_clock *clock, const struct vt
             s->host.v > window.to.v)
             continue;
         const bool placed = to_ns_by(clock, method, tsc, s->host, &ns, &bound) == 0;
-        if (!placed && vt_is_imported(clock->c, s->host, s->host_tsc))
+        const bool imported = vt_is_imported(clock->c, s->host, s->host_tsc);
+        if (!placed && imported)
             continue; /* of a file that goes on after the recording, or began before it */
-        if (!placed || ns.v + bound < previous || !could_run(clock, s->host, ns, bound)) {
+        if (!placed || (!imported && ns.v + bound < previous) || !could_run(clock, s->host, ns, bound)) {
             violations++;
             continue;
         }
-        previous = ns.v;
+        if (!imported) /* they come after all others, whenever they were made */
+            previous = ns.v;
         *ret_bound = vt_max(*ret_bound, bound);
     }
     return violations;

@@ -424,6 +424,7 @@ struct vt_marks {
     const void *context;
     bool bare;
     bool by_vcpu; /* marks of one id on two vCPUs are two benchmarks' */
+    uint64_t end; /* of the recording; 0: not asked for yet */
     struct vt_lone_mark *list;
     size_t nr, room;
     uint64_t left_out;

@@ -54,9 +54,10 @@ int vt_marks_add(struct vt_marks *in, const struct vt_mark *mark, const struct v
     to.kind = (enum vtg_mark_kind)mark->kind;
     if (!to.placed)
         to.at.v = 0;
-    const uint64_t end = vt_correlator_extent(in->c).to.v;
-    if (to.placed && to.kind == VTG_MARK_BEGIN && to.at.v < end)
-        to.so_far_ns = end - to.at.v;
+    if (!in->end)
+        in->end = vt_correlator_extent(in->c).to.v;
+    if (to.placed && to.kind == VTG_MARK_BEGIN && to.at.v < in->end)
+        to.so_far_ns = in->end - to.at.v;
     vt_name_clean(to.name, sizeof(to.name), mark->name, sizeof(mark->name));
     in->list[in->nr++] = to;
     return 0;

@@ -272,8 +272,8 @@ static bool is_untold(const struct vt_guest *g, const struct report_condition *c
     for (size_t i = 0; i < g->nr_marks && !first; i++)
         if (g->marks[i].kind != VTG_MARK_POINT)
             first = &g->marks[i];
-    fprintf(out, "vtime: --fail-if '%s': %s marked benchmarks, and none can be judged", report_name(text, c->text),
-            report_name(guest, g->vm.name));
+    fprintf(out, "vtime: --fail-if '%s': %s marked benchmarks, and none can be judged",
+            report_name(text, c->text), report_name(guest, g->vm.name));
     if (first)
         fprintf(out, ": %s: %s", first->name[0] ? report_name(name, first->name) : "(no name)",
                 report_mark_lack(first));

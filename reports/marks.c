@@ -13,10 +13,9 @@ static const struct {
 } lacks[VT_NR_MARK_LACKS] = {
     [VT_MARK_LACKS_NOTHING] = { NULL, "" },
     [VT_MARK_LACKS_BEGIN] = { "begin", "its begin is not in this recording" },
-    [VT_MARK_LACKS_END] = { "end",
-                            "under way when the recording ended, or its end was never told" },
+    [VT_MARK_LACKS_END] = { "end", "under way at the end, or its end was never told" },
     [VT_MARK_LACKS_CLOCK] = { "clock", "no map tells when it was made" },
-    [VT_MARK_OUTSIDE] = { "recording", "not made within the recording, or its other mark was not" },
+    [VT_MARK_OUTSIDE] = { "recording", "it or its other mark is not within the recording" },
     [VT_MARK_BACKWARDS] = { "order", "its end does not come after its begin" },
 };
 

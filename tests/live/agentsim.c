@@ -4,7 +4,8 @@
  *   agentsim WHERE SECONDS [WHAT…]
  * WHERE: unix:PATH (we connect), unix-listen:PATH, tcp:HOST:PORT, tcp-listen:HOST:PORT, pty:LINK (a
  * terminal, whose other side LINK is made to point to), file:PATH (nobody asks).  It prints its pid, then
- * what it counted. WHAT: see below; none: honest.
+ * what it counted. WHAT: see below; none: honest.  offset=TICKS: its TSC is the host's plus that, modulo
+ * 2^64; tail=SECONDS: it goes on so long after its benchmark, and has another one in that time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -67,6 +68,9 @@ struct sim {
     size_t length[KEEP];
     uint64_t pings, garbage, frames;
     struct vt_frame_decoder decoder;
+    uint64_t offset; /* of its TSC */
+    double tail;
+    uint64_t marked, begun; /* the last mark, and the first, by the host's clock */
 };
 
 static void fail(const char *what)
@@ -84,7 +88,7 @@ static uint64_t now_ns(void)
 
 static uint64_t tsc(const struct sim *s)
 {
-    const uint64_t t = __rdtsc();
+    const uint64_t t = __rdtsc() + s->offset;
     return s->what & BACKWARDS ? (UINT64_C(1) << 62) - t : t;
 }
 
@@ -174,6 +178,8 @@ static void mark(struct sim *s, enum vtg_mark_kind kind)
     m.clocks.tsc_before = tsc(s);
     m.clocks.monotonic_ns = now_ns();
     m.clocks.tsc_after = tsc(s);
+    s->marked = m.clocks.monotonic_ns;
+    s->begun = s->begun ? s->begun : s->marked;
     keep(s, VTG_MARK, &m, sizeof(m));
 }
 
@@ -388,6 +394,14 @@ static void parse_whats(struct sim *s, char **words)
         bool known = strncmp(*words, "claim=", 6) == 0;
         if (known)
             s->name = *words + 6;
+        if (strncmp(*words, "offset=", 7) == 0) {
+            s->offset = (uint64_t)strtoll(*words + 7, NULL, 10);
+            continue;
+        }
+        if (strncmp(*words, "tail=", 5) == 0) {
+            s->tail = atof(*words + 5);
+            continue;
+        }
         for (size_t i = 0; i < sizeof(whats) / sizeof(*whats); i++)
             if (strcmp(*words, whats[i].name) == 0) {
                 s->what |= whats[i].what;
@@ -398,6 +412,27 @@ static void parse_whats(struct sim *s, char **words)
             exit(2);
         }
     }
+}
+
+static void talk_until(struct sim *s, uint64_t end)
+{
+    while (now_ns() < end) {
+        view(s);
+        serve(s, VIEW_EVERY_MS);
+        usleep(VIEW_EVERY_MS * 1000);
+    }
+}
+
+/* And a benchmark at the end of it. */
+static void go_on(struct sim *s)
+{
+    const uint64_t from = s->marked;
+
+    s->name = "tail";
+    talk_until(s, from + (uint64_t)(s->tail * 0.9e9));
+    mark(s, VTG_MARK_BEGIN);
+    talk_until(s, from + (uint64_t)(s->tail * 1e9));
+    mark(s, VTG_MARK_END);
 }
 
 int main(int argc, char **argv)
@@ -436,6 +471,9 @@ int main(int argc, char **argv)
         serve(&s, 5);
     }
     mark(&s, VTG_MARK_END);
+    printf("benchmark %llu ns\n", (unsigned long long)(s.marked - s.begun));
+    if (s.tail > 0)
+        go_on(&s);
     for (const uint64_t last = now_ns() + 1000000000u; s.first != s.next && now_ns() < last;)
         serve(&s, 50); /* until the host has it all */
     printf("pings %llu frames %llu garbage %llu\n", (unsigned long long)s.pings, (unsigned long long)s.frames,

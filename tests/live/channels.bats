@@ -142,6 +142,74 @@ check_agent() {
   done
 }
 
+# import_into NAME FILE…: a copy of the recording, and these files of owner's in it
+import_into() {
+  local copy=$BATS_TEST_TMPDIR/$1.vt file
+  local files=()
+  shift
+  for file; do
+    files+=(--agent "owner=file:$file")
+  done
+  cp "$run_vt" "$copy"
+  "$VTIME" import "$copy" "${files[@]}" 2>&1
+}
+
+# bench_in COPY NAME: true elapsed ns, accuracy and bound of that benchmark
+bench_in() {
+  "$VTIME" report --json "$BATS_TEST_TMPDIR/$1.vt" |
+    jq -r --arg name "$2" '[.guests[] | select(.name == "owner") | .benchmarks[] | select(.name == $name) |
+      .true.elapsed | "\(.ns) \(.accuracy) \(.bound_ns)"] | join(";")'
+}
+
+@test "a file's benchmark has its true length, with what was written after the recording's end or without" {
+  local tmp=$BATS_TEST_TMPDIR offset='' elapsed accuracy bound
+  start_record "$run_vt"
+  start_guest owner --workload spin --seconds 12
+  for _ in $(seq 100); do
+    offset=$(sql 'select offset_ticks from tsc_epoch limit 1' 2>/dev/null || true)
+    [ -z "$offset" ] || break
+    sleep 0.1
+  done
+  [ -n "$offset" ]
+  "$SIM" "file:$tmp/short" 1 "offset=$offset" claim=short >"$tmp/short.out"
+  "$SIM" "file:$tmp/long" 1 "offset=$offset" claim=long tail=5 >"$tmp/long.out" 3>&- &
+  sim_pid=$!
+  sleep 2
+  stop_record
+  wait "$sim_pid"
+  wait "$guest_pid"
+
+  run import_into short "$tmp/short"
+  [[ $output == *" records of owner, 0 frames missing, 0 damaged, 0 bytes of garbage" ]]
+  run import_into long "$tmp/long"
+  [[ $output == *" records of owner left out: made after the end of "* ]]
+  run import_into both "$tmp/short" "$tmp/long"
+  [ "$status" -eq 0 ]
+  cat "$tmp/short" "$tmp/short" >"$tmp/twice"
+  run import_into twice "$tmp/twice"
+  [[ $output == *" records of owner left out: the file has them twice" ]]
+  for in in short:short long:long both:short both:long twice:short; do
+    read -r elapsed accuracy bound < <(bench_in "${in%:*}" "${in#*:}")
+    [ "$accuracy" = bounded ]
+    [ "$bound" -le 100000 ]
+    within "$elapsed" "$(awk '$1 == "benchmark" { print $2 }' "$tmp/${in#*:}.out")" 1000000
+  done
+  [ "$(sqlite3 "$tmp/twice.vt" 'select count(*) from os_view')" = "$(sqlite3 "$tmp/short.vt" 'select count(*) from os_view')" ]
+  # what was made after the end is told of by name, and does not hide that it can't be judged
+  run report "$tmp/long.vt" '[.guests[] | select(.name == "owner") | .marks[] | select(.name == "tail") | .lacks] == ["recording"]'
+  [ "$output" = true ]
+  "$VTIME" report --fail-if 'paused>50%' "$tmp/long.vt" >/dev/null
+  # all of them or none
+  run import_into none "$tmp/short" "$tmp/missing"
+  [ "$status" -eq 1 ]
+  [ "$(sqlite3 "$tmp/none.vt" 'select count(*) from system')" = 0 ]
+  run "$VTIME" import "$tmp/none.vt" --agent "owner=file:$tmp/short"
+  [ "$status" -eq 0 ]
+  run "$VTIME" import "$tmp/none.vt" --agent "owner=file:$tmp/short"
+  [ "$status" -eq 1 ]
+  [[ $output == *"never replaced: take a copy"* ]]
+}
+
 @test "what an agent wrote to a file is put into a recording that has ended, once" {
   start_record "$run_vt"
   start_guest owner --workload spin --seconds 2

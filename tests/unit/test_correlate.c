@@ -374,7 +374,9 @@ static int add_record(struct vt_correlator *c, struct line *l)
         const char *name = text(l, "name");
         r.type = VTG_MARK;
         r.mark.clocks = clocks_of(l);
-        r.mark.kind = strcmp(l->verb, "begin") == 0 ? VTG_MARK_BEGIN : VTG_MARK_END;
+        r.mark.kind = strcmp(l->verb, "begin") == 0 ? VTG_MARK_BEGIN
+                      : strcmp(l->verb, "end") == 0 ? VTG_MARK_END
+                                                    : VTG_MARK_POINT;
         r.mark.id = (uint32_t)number(l, "id");
         if (name)
             memcpy(r.mark.name, name, strnlen(name, VTG_NAME_LEN));
@@ -736,6 +738,30 @@ static void expect_agent(struct line *l, const struct vt_guest *g)
     }
 }
 
+static void expect_mark(struct line *l, const struct vt_snapshot *s, const char *name)
+{
+    static const char *const lacks[VT_NR_MARK_LACKS] = { "nothing", "begin",     "end",
+                                                         "clock",   "recording", "order" };
+    static const char *const accuracies[] = { "exact", "bounded", "estimated" };
+    const char *lack = text(l, "lacks"), *accuracy = text(l, "accuracy");
+    for (size_t i = 0; i < s->nr_guests; i++)
+        for (size_t j = 0; j < s->guests[i].nr_marks; j++) {
+            const struct vt_lone_mark *m = &s->guests[i].marks[j];
+            if (strcmp(m->name, name) != 0)
+                continue;
+            if (lack && strcmp(lack, lacks[m->lack]) != 0)
+                die(l, "it lacks %s", lacks[m->lack]);
+            if (accuracy && strcmp(accuracy, accuracies[m->accuracy]) != 0)
+                die(l, "it is %s", accuracies[m->accuracy]);
+            expect_number(l, "placed", m->placed);
+            expect_number(l, "at", (int64_t)m->at.v);
+            expect_number(l, "bound", (int64_t)m->bound_ns);
+            expect_number(l, "so_far", (int64_t)m->so_far_ns);
+            return;
+        }
+    die(l, "there is no mark '%s' alone", name);
+}
+
 static void expect_blame(struct line *l, const struct vt_snapshot *s)
 {
     const char *victim = text(l, "victim"), *word = text(l, "culprit");
@@ -760,6 +786,8 @@ static void expect(struct line *l, const struct vt_snapshot *s)
         expect_blame(l, s);
     } else if (bench) {
         expect_bench(l, s, bench);
+    } else if (text(l, "mark")) {
+        expect_mark(l, s, text(l, "mark"));
     } else if (guest || clock) {
         const struct vt_guest *g = guest_named(s, guest ? guest : clock);
         if (!g)
@@ -770,6 +798,8 @@ static void expect(struct line *l, const struct vt_snapshot *s)
             expect_account(l, &g->account);
             expect_belief(l, &g->perceived);
             expect_number(l, "benchmarks", (int64_t)g->nr_benchmarks);
+            expect_number(l, "marks", (int64_t)g->nr_marks);
+            expect_number(l, "marks.lacking", (int64_t)g->marks_lacking);
         }
     } else if (agent) {
         const struct vt_guest *g = guest_named(s, agent);
@@ -828,6 +858,7 @@ static const struct {
     { "process", add_agent_record },
     { "run", add_agent_record },
     { "end", add_record },
+    { "point", add_record },
 };
 
 static struct vt_snapshot *new_window(struct vt_correlator *c, struct line *l, struct vt_snapshot *old)

@@ -826,6 +826,66 @@ static void conditions_are_judged_per_benchmark(void **state)
     assert_int_equal(judge(&m->view, "residual>0ns"), 1);
 }
 
+/* Two marks of guest-1: a point, and a begin without an end; the others have none. */
+static void set_marks(struct made *m, struct vt_lone_mark marks[2])
+{
+    marks[0] = (struct vt_lone_mark){ .name = "hello", .kind = VTG_MARK_POINT, .placed = true };
+    marks[0].at.v = 3 * S + 500000000;
+    marks[0].bound_ns = 40;
+    marks[0].accuracy = VT_BOUNDED;
+    marks[1] = (struct vt_lone_mark){ .name = "cut", .kind = VTG_MARK_BEGIN, .lack = VT_MARK_LACKS_END };
+    marks[1].placed = true;
+    marks[1].at.v = 10 * S;
+    marks[1].accuracy = VT_ESTIMATED;
+    marks[1].so_far_ns = 2 * S;
+    m->guest[0].nr_marks = 2;
+    m->guest[0].marks = marks;
+    m->guest[0].marks_lacking = 1;
+}
+
+static void marks_of_no_benchmark_are_told(void **state)
+{
+    struct made *m = *state;
+    struct vt_lone_mark marks[2];
+    char *text = text_of(&m->view);
+    assert_null(strstr(text, "Marks: "));
+    free(text);
+    set_marks(m, marks);
+    m->guest[0].marks_left_out = 7;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "Marks: "));
+    assert_non_null(strstr(text, "hello  point  2.500000 s"));
+    assert_non_null(strstr(text, "cut    begin  9.000000 s  estimated"));
+    assert_non_null(strstr(text, "under way at the end, or"));
+    assert_non_null(strstr(text, "7 of guest-1 left out"));
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_string_equal(at(root, "guests.0.marks.0.name")->valuestring, "hello");
+    assert_true(at(root, "guests.0.marks.0.at_ns")->valuedouble == 2500000000);
+    assert_true(at(root, "guests.0.marks.0.bound_ns")->valuedouble == 40);
+    assert_true(cJSON_IsNull(at(root, "guests.0.marks.0.lacks")));
+    assert_string_equal(at(root, "guests.0.marks.1.lacks")->valuestring, "end");
+    assert_true(at(root, "guests.0.marks.1.so_far_ns")->valuedouble == 2000000000);
+    assert_int_equal(at(root, "guests.0.marks_left_out")->valueint, 7);
+    cJSON_Delete(root);
+}
+
+/* That no benchmark met it is not known where a guest's can't be told. */
+static void benchmarks_that_cannot_be_told_fail(void **state)
+{
+    struct made *m = *state;
+    struct vt_lone_mark marks[2];
+    set_marks(m, marks);
+    assert_int_equal(judge(&m->view, "stolen>99%"), 0); /* its other benchmark is judged */
+    m->guest[0].nr_benchmarks = 0;
+    assert_int_equal(judge(&m->view, "stolen>99%"), 1);
+    m->guest[1].nr_benchmarks = 0;
+    assert_int_equal(judge(&m->view, "stolen>99%"), 1);
+    m->guest[0].marks_lacking = 0; /* points ask for nothing */
+    m->guest[0].nr_marks = 1;
+    assert_int_equal(judge(&m->view, "stolen>99%"), 0);
+}
+
 static void conditions_are_judged_on_the_safe_side(void **state)
 {
     struct made *m = *state;
@@ -977,6 +1037,8 @@ int main(void)
         T(exits_without_a_sum_have_no_time),
         T(conditions_that_make_no_sense_are_refused),
         T(conditions_are_judged_per_benchmark),
+        T(marks_of_no_benchmark_are_told),
+        T(benchmarks_that_cannot_be_told_fail),
         T(conditions_are_judged_on_the_safe_side),
         T(without_marks_guests_are_judged),
         T(windows_are_parsed_to_the_nanosecond),
