@@ -326,7 +326,7 @@ static void connect_found(struct vt_agents *a, struct end *end)
         return;
     end->look_at.v = now.v + LOOK_AGAIN;
     int fd = vt_qemu_open_port(end->tgid, &port);
-    if (fd == -ENOENT) /* a QEMU without a port is no failure */
+    if (fd == -ENODEV) /* a QEMU without a port is no failure */
         return;
     snprintf(end->address.where, sizeof(end->address.where), "unix:%s", port.place.path);
     if (fd == 0) {

@@ -351,14 +351,16 @@ static int open_inside(uint32_t tgid, const char *path)
     const long fd = folder < 0 ? -1 : syscall(SYS_openat2, folder, path, &how, sizeof(how));
     struct stat st;
 
+    const int number = errno;
+
     if (folder >= 0)
         close(folder);
     if (fd < 0)
-        return -ENOENT;
+        return -number;
     if (fstat((int)fd, &st) == 0 && S_ISSOCK(st.st_mode))
         return (int)fd;
     close((int)fd);
-    return -ENOENT;
+    return -ENOTSOCK; /* a link, too */
 }
 
 int vt_qemu_open_port(uint32_t tgid, struct vt_qemu_port *ret)
@@ -371,12 +373,12 @@ int vt_qemu_open_port(uint32_t tgid, struct vt_qemu_port *ret)
 
     free(args);
     if (!named || find_listener(tgid, &s, &port.place))
-        return -ENOENT;
+        return -ENODEV;
     port.handed = s.fd >= 0;
-    if (!port.place.held && (port.fd = open_inside(tgid, port.place.path)) < 0)
-        return port.fd;
+    if (!port.place.held)
+        port.fd = open_inside(tgid, port.place.path);
     *ret = port;
-    return port.place.held ? -EBUSY : 0;
+    return port.place.held ? -EBUSY : port.fd < 0 ? port.fd : 0;
 }
 
 void vt_qemu_close_port(struct vt_qemu_port *port)

@@ -50,8 +50,8 @@ struct vt_qemu_port {
 };
 
 /**
- * The port of a QEMU process that itself has the listening socket.  0: to be closed; -ENOENT: there is
- * none, or its file is not there; -EBUSY: another is connected, and nothing is open.
+ * The port of a QEMU process that itself has the listening socket.  0: to be closed; -ENODEV: there is
+ * none; -EBUSY: another is connected; else -errno of its file, ret->place says which.
  */
 int vt_qemu_open_port(uint32_t tgid, struct vt_qemu_port *ret);
 void vt_qemu_close_port(struct vt_qemu_port *port);

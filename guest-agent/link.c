@@ -68,7 +68,6 @@ static void send_again(struct vta_link *l, uint64_t now_ns)
 }
 
 /* A host that does not know where we are has taken none of what was sent. */
-/* A host that does not know where we are has taken none of what was sent. */
 static void heed_acknowledgement(struct vta_link *l, const struct vtg_ping *ping, uint64_t now_ns)
 {
     const bool known = ping->have_seq && ping->session == l->session;

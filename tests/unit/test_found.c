@@ -288,10 +288,10 @@ static void a_path_that_is_a_link_or_no_socket_is_not_opened(void **state)
     snprintf(aside, sizeof(aside), "%s/aside", s->folder);
     assert_int_equal(rename(s->path, aside), 0);
     assert_int_equal(symlink(s->other, s->path), 0);
-    assert_int_equal(vt_qemu_open_port((uint32_t)s->qemu, &port), -ENOENT);
+    assert_int_equal(vt_qemu_open_port((uint32_t)s->qemu, &port), -ENOTSOCK);
     unlink(s->path);
     fclose(fopen(s->path, "w"));
-    assert_int_equal(vt_qemu_open_port((uint32_t)s->qemu, &port), -ENOENT);
+    assert_int_equal(vt_qemu_open_port((uint32_t)s->qemu, &port), -ENOTSOCK);
     unlink(s->path);
     assert_int_equal(rename(aside, s->path), 0);
     assert_int_equal(vt_qemu_open_port((uint32_t)s->qemu, &port), 0);
