@@ -20,6 +20,8 @@ enum {
     MAX_CHANNELS = 256,
     ACCEPTS_PER_TICK = MAX_CHANNELS,
     MAX_ENDS = 256, /* named and found */
+    /* Connections that one listener refuses in a tick: who tries again at once is not to hold us up. */
+    REFUSALS_PER_TICK = 16,
 };
 
 #define CONNECT_WITHIN (5 * VT_NSEC_PER_SEC)
@@ -34,19 +36,22 @@ struct end {
     uint64_t start_ns;
     int listen_fd; /* -1: we connect */
     bool armed;
-    struct vt_channel *channel;
-    host_ns look_at; /* not before */
-    int told;        /* the failure that was told last, errno */
+    unsigned refusals_left;
+    struct vt_channel *channel; /* of a named or found one: there is one at a time */
+    host_ns look_at;            /* not before */
+    int told;                   /* the failure that was told last, errno */
 };
 
 struct vt_agents {
     struct vt_channel_sink sink;
     int fd, timer_fd;
     bool armed, finds;
+    const char *only; /* found are ports of this VM alone; NULL: of all */
     size_t looked_at; /* VMs of the roster that were considered */
     unsigned accepts_left;
     struct vt_agent_address address; /* of our own socket */
     struct vt_channel channels[MAX_CHANNELS];
+    struct vt_budgets budgets;
     size_t nr_ends;
     struct end ends[MAX_ENDS];
 };
@@ -99,7 +104,9 @@ int vt_agents_open(const char *path, int epoll_fd, struct vt_store *store, struc
     if (!a)
         return vt_fail(err, ENOMEM, "out of memory");
     a->fd = a->timer_fd = -1;
-    a->sink = (struct vt_channel_sink){ .epoll_fd = epoll_fd, .store = store, .roster = roster };
+    a->sink = (struct vt_channel_sink){
+        .epoll_fd = epoll_fd, .store = store, .roster = roster, .budgets = &a->budgets
+    };
     for (size_t i = 0; i < MAX_CHANNELS; i++)
         a->channels[i] = (struct vt_channel){ .sink = &a->sink, .fd = -1 };
     if (!vt_agent_address_unix(path, &a->address)) {
@@ -216,40 +223,68 @@ static bool find_vm(struct vt_agents *a, struct end *end)
     return end->seen = id > 0;
 }
 
-static void tell_failure(struct vt_agents *a, struct end *end, int number)
+static struct vt_known_vm vm_of(const struct end *end)
 {
-    struct vt_channel_event row = { .at = vt_host_now(), .kind = VT_CHANNEL_FAILED, .count = 1 };
+    return (struct vt_known_vm){ .tgid = end->tgid, .start_ns = end->start_ns };
+}
 
-    if (!a->sink.store || end->told == number)
-        return;
-    end->told = number;
-    row.vm = vt_roster_process(a->sink.roster, end->tgid, end->start_ns, a->sink.err);
-    strncpy(row.text, strerror(number), sizeof(row.text) - 1);
+static void tell(struct vt_agents *a, const struct vt_known_vm *vm, enum vt_channel_event_kind kind,
+                 const char *text)
+{
+    struct vt_channel_event row = { .at = vt_host_now(), .kind = kind, .count = 1 };
+
+    row.vm = vt_roster_process(a->sink.roster, vm->tgid, vm->start_ns, a->sink.err);
+    memcpy(row.text, text, strnlen(text, sizeof(row.text)));
     const int e = row.vm < 0 ? (int)row.vm : vt_store_put_channel_event(a->sink.store, &row, a->sink.err);
     if (e)
         a->sink.error = e;
 }
 
-static void begin_channel(struct vt_agents *a, struct end *end, int fd, bool pending)
+/* Once, however often it is tried. */
+static void tell_failure(struct vt_agents *a, struct end *end, int number)
+{
+    const struct vt_known_vm vm = vm_of(end);
+
+    if (!a->sink.store || end->told == number)
+        return;
+    end->told = number;
+    if (number == EBUSY)
+        tell(a, &vm, VT_CHANNEL_HELD, end->address.where);
+    else
+        tell(a, &vm, VT_CHANNEL_FAILED, number == EPERM ? "another process listens there" : strerror(number));
+}
+
+/* NULL: it could not be begun, and fd is closed. */
+static struct vt_channel *begin_channel(struct vt_agents *a, const struct end *end,
+                                        const struct vt_known_vm *vm, int fd, bool pending)
 {
     struct vt_channel *c = free_channel(a);
 
     if (!c) {
         close(fd);
-        tell_failure(a, end, ENFILE);
-        return;
+        return NULL;
     }
-    vt_channel_init(c, &a->sink, fd, end->tgid, end->start_ns, end->address.where);
+    vt_channel_init(c, &a->sink, fd, vm->tgid, vm->start_ns, end->address.where);
     c->of = end;
     c->connecting = pending;
     vt_channel_ask(c);
-    end->channel = c;
-    if (!pending) {
-        end->told = 0;
+    if (!pending)
         vt_channel_happens(c, VT_CHANNEL_OPENED, 1, c->where);
-    }
     if (!vt_channel_arm(c))
         vt_channel_close(c);
+    return c;
+}
+
+/* The one channel of an end that is for one VM. */
+static void begin_own(struct vt_agents *a, struct end *end, int fd, bool pending)
+{
+    const struct vt_known_vm vm = vm_of(end);
+
+    end->channel = begin_channel(a, end, &vm, fd, pending);
+    if (!end->channel)
+        tell_failure(a, end, ENFILE);
+    else if (!pending)
+        end->told = 0;
 }
 
 /* ---- ends that we go to ---- */
@@ -260,25 +295,48 @@ static void connect_end(struct vt_agents *a, struct end *end)
     const int fd = vt_agent_connect(&end->address, &pending);
 
     if (fd >= 0)
-        begin_channel(a, end, fd, pending);
+        begin_own(a, end, fd, pending);
     else
         tell_failure(a, end, -fd);
+}
+
+static int connect_port(struct end *end, const struct vt_qemu_port *port)
+{
+    struct vt_agent_address address;
+    char path[VT_UNIX_PATH];
+    bool pending;
+
+    vt_qemu_port_path(port, path);
+    if (!vt_agent_address_unix(path, &address))
+        return -ENAMETOOLONG;
+    const int fd = vt_agent_connect(&address, &pending);
+    if (fd < 0 || vt_qemu_serves(port, end->tgid, fd))
+        return fd;
+    close(fd);
+    return -EPERM;
 }
 
 /* A QEMU's socket is looked for anew each time: whether it has one, and whether it is free. */
 static void connect_found(struct vt_agents *a, struct end *end)
 {
     const host_ns now = vt_host_now();
-    struct vt_unix_place place;
-    char path[VT_UNIX_PATH];
+    struct vt_qemu_port port;
 
     if (now.v < end->look_at.v)
         return;
     end->look_at.v = now.v + LOOK_AGAIN;
-    if (vt_qemu_socket_of(end->tgid, &place, path) || !vt_agent_address_unix(path, &end->address))
+    int fd = vt_qemu_open_port(end->tgid, &port);
+    if (fd == -ENODEV) /* a QEMU without a port is no failure */
         return;
-    snprintf(end->address.where, sizeof(end->address.where), "unix:%s", place.path);
-    connect_end(a, end);
+    snprintf(end->address.where, sizeof(end->address.where), "unix:%s", port.place.path);
+    if (fd == 0) {
+        fd = connect_port(end, &port);
+        vt_qemu_close_port(&port);
+    }
+    if (fd >= 0)
+        begin_own(a, end, fd, false);
+    else
+        tell_failure(a, end, -fd);
 }
 
 static void tick_channel_of(struct vt_agents *a, struct end *end)
@@ -297,7 +355,7 @@ static void tick_channel_of(struct vt_agents *a, struct end *end)
 
 static bool same_process(const struct vt_known_vm *vm, uint32_t tgid, uint64_t start_ns)
 {
-    return vm->tgid == tgid && vm->start_ns == start_ns;
+    return vm->tgid == tgid && vt_same_start(vm->start_ns, start_ns);
 }
 
 /* The VM whose device has this CID. */
@@ -310,26 +368,74 @@ static bool find_cid(const struct vt_agents *a, uint32_t cid, struct vt_known_vm
 }
 
 /* A vsock's CID is the kernel's word for the VM: the name must not say otherwise. */
-static bool is_its_vsock(struct vt_agents *a, struct end *end, int fd)
+static bool is_its_vsock(const struct vt_agents *a, const struct end *end, int fd)
 {
     struct vt_known_vm vm;
 
     if (end->address.way != VT_WAY_VSOCK)
         return true;
     if (!find_cid(a, vt_agent_peer_cid(fd), &vm)) /* of another monitor than QEMU: the name tells */
-        return end->address.name[0] && vt_qemu_cid_of(end->tgid) == 0;
-    if (end->address.name[0])
-        return same_process(&vm, end->tgid, end->start_ns);
-    end->tgid = vm.tgid;
-    end->start_ns = vm.start_ns;
-    return end->seen = true;
+        return vt_qemu_cid_of(end->tgid) == 0;
+    return same_process(&vm, end->tgid, end->start_ns);
+}
+
+/* Whose is it, where no name says so? By the kernel's word: a vsock's CID, or a unix socket's process. */
+static bool find_guest(const struct vt_agents *a, const struct end *end, int fd, struct vt_known_vm *ret)
+{
+    if (end->address.way == VT_WAY_VSOCK)
+        return find_cid(a, vt_agent_peer_cid(fd), ret);
+    return end->address.way == VT_WAY_UNIX && vt_agent_peer_process(fd, &ret->tgid) &&
+           (ret->start_ns = vt_process_start(ret->tgid)) != 0;
+}
+
+static struct vt_channel *channel_of(struct vt_agents *a, const struct end *end, const struct vt_known_vm *vm)
+{
+    for (size_t i = 0; i < MAX_CHANNELS; i++) {
+        struct vt_channel *c = &a->channels[i];
+        if (c->fd >= 0 && c->of == end && same_process(vm, c->tgid, c->start_ns))
+            return c;
+    }
+    return NULL;
 }
 
 static bool may_accept(struct vt_agents *a, struct end *end)
 {
+    if (end->refusals_left == 0)
+        return false;
     if (end->address.name[0] == 0)
         return a->sink.store;
     return find_vm(a, end) && (!is_open(end) || end->channel->silent);
+}
+
+/* Where all guests may come, each has one channel: it cannot take the others' room. */
+static bool accept_guest(struct vt_agents *a, struct end *end, int fd)
+{
+    struct vt_known_vm vm = { .tgid = 0 };
+    struct vt_channel *before;
+
+    if (!find_guest(a, end, fd, &vm))
+        return false;
+    before = channel_of(a, end, &vm);
+    if (before && !before->silent)
+        return false;
+    if (before)
+        vt_channel_close(before);
+    end->seen = true;
+    if (!begin_channel(a, end, &vm, fd, false) && end->told != ENFILE) {
+        end->told = ENFILE;
+        tell(a, &vm, VT_CHANNEL_FAILED, strerror(ENFILE));
+    }
+    return true;
+}
+
+static bool accept_named(struct vt_agents *a, struct end *end, int fd)
+{
+    if (!is_its_vsock(a, end, fd))
+        return false;
+    if (is_open(end))
+        vt_channel_close(end->channel);
+    begin_own(a, end, fd, false);
+    return true;
 }
 
 /* One at a time, and one that no longer answers gives way: it may be the guest's life before. */
@@ -342,15 +448,11 @@ static void accept_end(struct vt_agents *a, struct end *end)
     const int fd = accept4(end->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (!is_its_vsock(a, end, fd)) {
-        a->sink.lost_elsewhere++;
-        close(fd);
-        unwatch(a, end->listen_fd, &end->armed); /* one a tick: it may try again at once */
+    if (end->address.name[0] ? accept_named(a, end, fd) : accept_guest(a, end, fd))
         return;
-    }
-    if (end->address.name[0] && is_open(end))
-        vt_channel_close(end->channel);
-    begin_channel(a, end, fd, false);
+    a->sink.lost_elsewhere++;
+    end->refusals_left--;
+    close(fd);
 }
 
 /* ---- ends: all of them ---- */
@@ -359,6 +461,7 @@ static void tick_end(struct vt_agents *a, struct end *end)
 {
     if (is_open(end))
         tick_channel_of(a, end);
+    end->refusals_left = REFUSALS_PER_TICK;
     if (end->listen_fd >= 0) {
         if (may_accept(a, end))
             watch(a, end->listen_fd, end, &end->armed);
@@ -396,9 +499,10 @@ int vt_agents_name(struct vt_agents *a, const struct vt_agent_address *addresses
     return 0;
 }
 
-void vt_agents_find(struct vt_agents *a)
+void vt_agents_find(struct vt_agents *a, const char *only)
 {
     a->finds = true;
+    a->only = only;
 }
 
 static bool has_end(const struct vt_agents *a, const struct vt_known_vm *vm)
@@ -417,16 +521,18 @@ static void remove_gone(struct vt_agents *a)
             remove_end(a, &a->ends[i]);
 }
 
-/* The last one takes its place, and its channel is told. */
+/* The last one takes its place, and its channels are told. */
 static void remove_end(struct vt_agents *a, struct end *end)
 {
     struct end *last = &a->ends[--a->nr_ends];
 
     if (end == last)
         return;
+    unwatch(a, last->listen_fd, &last->armed); /* the epoll set knows it by its place; until the next tick */
     *end = *last;
-    if (is_open(last))
-        end->channel->of = end;
+    for (size_t i = 0; i < MAX_CHANNELS; i++)
+        if (a->channels[i].of == last)
+            a->channels[i].of = end;
 }
 
 /* VMs that nobody named an agent for: their QEMU may have one. Each is considered once, and has its end then.
@@ -439,7 +545,8 @@ static void find_ends(struct vt_agents *a)
     for (; a->sink.store && a->nr_ends < MAX_ENDS && vt_roster_at(a->sink.roster, a->looked_at, &vm);
          a->looked_at++) {
         const struct end end = { .found = true, .tgid = vm.tgid, .start_ns = vm.start_ns, .listen_fd = -1 };
-        if (!has_end(a, &vm) && vt_process_start(vm.tgid))
+        if (!has_end(a, &vm) && vt_process_start(vm.tgid) &&
+            (!a->only || vt_roster_means(a->sink.roster, a->only, vm.tgid, vm.start_ns)))
             add_end(a, &end, NULL);
     }
 }
@@ -449,6 +556,16 @@ const char *vt_agents_unseen(const struct vt_agents *a, size_t i)
     for (size_t k = 0; a && k < a->nr_ends; k++)
         if (!a->ends[k].found && !a->ends[k].seen && a->ends[k].address.name[0] && i-- == 0)
             return a->ends[k].address.name;
+    return NULL;
+}
+
+const char *vt_agents_held(const struct vt_agents *a, size_t i)
+{
+    for (size_t k = 0; a && a->sink.store && k < a->nr_ends; k++) {
+        const struct end *end = &a->ends[k];
+        if (end->found && end->told == EBUSY && i-- == 0)
+            return vt_roster_name(a->sink.roster, end->tgid, end->start_ns);
+    }
     return NULL;
 }
 
@@ -540,6 +657,8 @@ int vt_agents_move(struct vt_agents *a, struct vt_store *store, struct vt_roster
     a->sink.store = store;
     a->sink.roster = roster;
     a->looked_at = 0;
+    for (size_t i = 0; i < a->nr_ends; i++)
+        a->ends[i].told = 0; /* each recording says why it has nothing */
     for (size_t i = 0; i < MAX_CHANNELS; i++) {
         a->channels[i].vm = 0; /* ids are a recording's own */
         if (a->channels[i].fd >= 0 && store && !a->sink.error)

@@ -3,9 +3,10 @@
  * Channels from guests.  A guest is bound to a VM by the channel that it came through, never by
  * what it claims:
  *   by the process at the other end (SO_PEERCRED) of who connects to our own unix socket, and
- *     only once it has sent a good frame;
+ *     only once it has sent a good frame; or to one that --agent names without a VM;
  *   by the name or pid given with the address (--agent NAME=...);
- *   by the QEMU process that listens at the socket of its agent's port, or has that CID.
+ *   by the QEMU process that listens at the socket of its agent's port (SO_PEERCRED), or has that CID.
+ * Where several guests may come to one socket, each has one channel.
  * Bytes are hostile, rate and memory are bounded: channel.h.
  */
 #ifndef VT_AGENTS_H
@@ -28,8 +29,14 @@ int vt_agents_open(const char *path, int epoll_fd, struct vt_store *store, struc
 int vt_agents_name(struct vt_agents *a, const struct vt_agent_address *addresses, size_t n,
                    struct vt_err *err);
 
-/** From now on, QEMUs with a port for an agent are connected to, unless somebody else is. */
-void vt_agents_find(struct vt_agents *a);
+/**
+ * From now on, QEMUs with a port for an agent are connected to, unless somebody else is: then that is
+ * written, once.  only: of the VM of this name or pid alone, NULL: of all; borrowed.
+ */
+void vt_agents_find(struct vt_agents *a, const char *only);
+
+/** The i-th VM, from 0, whose agent's port another holds: its name. NULL: there are no more. */
+const char *vt_agents_held(const struct vt_agents *a, size_t i);
 
 /** True if an epoll event's data.ptr is one of ours; then it was handled. *ret_error: 0 or -errno of the
  * store. */

@@ -45,7 +45,11 @@ static uint64_t random_seed(void)
 
 static void renew(struct vt_channel *c)
 {
-    c->bytes_left = BYTES_PER_TICK;
+    const host_ns now = vt_host_now();
+    const uint64_t budget = c->sink->budgets ? vt_budget_left(c->budget, now) : UINT64_MAX;
+
+    c->paced = budget < BYTES_PER_TICK;
+    c->bytes_left = c->paced ? (size_t)budget : BYTES_PER_TICK;
     c->frames_left = FRAMES_PER_TICK;
     c->losses_left = LOSSES_PER_TICK;
 }
@@ -56,6 +60,8 @@ void vt_channel_init(struct vt_channel *c, struct vt_channel_sink *sink, int fd,
     *c = (struct vt_channel){ .sink = sink, .fd = fd, .tgid = tgid, .start_ns = start_ns };
     snprintf(c->where, sizeof(c->where), "%s", where);
     c->opened = c->answered = vt_host_now();
+    if (sink->budgets)
+        c->budget = vt_budget_of(sink->budgets, tgid, start_ns, c->opened);
     renew(c);
 }
 
@@ -462,7 +468,7 @@ static bool may_read(struct vt_channel *c)
     }
     if (c->bytes_left && c->frames_left)
         return true;
-    vt_channel_happens(c, VT_CHANNEL_FLOODED, 1, NULL);
+    vt_channel_happens(c, c->paced && !c->bytes_left ? VT_CHANNEL_PACED : VT_CHANNEL_FLOODED, 1, NULL);
     disarm(c);
     return false;
 }
@@ -482,6 +488,8 @@ static void read_all(struct vt_channel *c)
         if (n > 0) {
             c->heard = true;
             c->bytes_left -= (size_t)n;
+            if (c->sink->budgets)
+                vt_budget_spend(c->budget, (size_t)n);
             vt_frame_decode(&c->decoder, buf, (size_t)n, on_frame, c);
             count_losses(c, (size_t)n);
             continue;

@@ -6,6 +6,7 @@
 #ifndef VT_CHANNEL_H
 #define VT_CHANNEL_H
 
+#include "budget.h"
 #include "names.h"
 #include "pings.h"
 #include "roster.h"
@@ -16,7 +17,8 @@ struct vt_channel_sink {
     int epoll_fd;
     struct vt_store *store; /* NULL: nothing can be kept for now */
     struct vt_roster *roster;
-    struct vt_err *err; /* of the call under way */
+    struct vt_budgets *budgets; /* of VMs, in the long run; NULL: unbounded */
+    struct vt_err *err;         /* of the call under way */
     int error;
     uint64_t lost_elsewhere; /* by channels closed since, or refused */
 };
@@ -52,8 +54,10 @@ struct vt_channel {
     struct vtg_relay relay; /* of the next frame; host_ns 0 if none */
     host_ns read_at;        /* the read that brought what is being decoded */
     host_tsc read_tsc;
+    struct vt_budget *budget; /* of its VM */
     /* allowances */
     size_t bytes_left;
+    bool paced; /* the budget gave less than a tick's */
     unsigned frames_left, losses_left;
     /* of the decoder's counters, what was told so far */
     struct vt_channel_told {

@@ -153,7 +153,7 @@ int vt_agent_address_parse(const char *text, struct vt_agent_address *ret, struc
     a.listens = scheme->listens;
     if (n >= sizeof(a.name) || strlen(where) >= sizeof(a.where))
         return vt_fail(err, EINVAL, "--agent %s: it is too long", text);
-    if (!n && !(a.way == VT_WAY_VSOCK && a.listens))
+    if (!n && !(a.listens && (a.way == VT_WAY_VSOCK || a.way == VT_WAY_UNIX)))
         return vt_fail(err, EINVAL, "--agent %s: whose agent is it? NAME=%s", text, where);
     memcpy(a.name, text, n);
     strcpy(a.where, where);
@@ -289,6 +289,17 @@ void vt_agent_unlisten(const struct vt_agent_address *a, int fd)
     close(fd);
     if (a->way == VT_WAY_UNIX)
         unlink(vt_agent_path(a));
+}
+
+bool vt_agent_peer_process(int fd, uint32_t *ret_tgid)
+{
+    struct ucred who = { 0 };
+    socklen_t len = sizeof(who);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || who.pid <= 0)
+        return false;
+    *ret_tgid = (uint32_t)who.pid;
+    return true;
 }
 
 uint32_t vt_agent_peer_cid(int fd)

@@ -17,7 +17,8 @@ enum vt_way { VT_WAY_UNIX, VT_WAY_TCP, VT_WAY_VSOCK, VT_WAY_TTY, VT_WAY_FILE };
 /** NAME=unix:PATH, tcp:HOST:PORT, vsock:CID:PORT, tty:PATH, file:PATH; unix-listen:, tcp-listen:,
  * vsock-listen:PORT */
 struct vt_agent_address {
-    char name[VT_VM_NAME_LEN]; /* the VM's name or pid; empty: its CID tells (vsock-listen) */
+    char name[VT_VM_NAME_LEN]; /* the VM's name or pid; empty: its CID or process tells (vsock-listen,
+                                  unix-listen) */
     enum vt_way way;
     bool listens; /* the guest's end connects */
     struct sockaddr_storage to;
@@ -47,6 +48,9 @@ int vt_agent_connected(int fd);
 int vt_agent_listen(const struct vt_agent_address *address, struct vt_err *err);
 /** Its path goes with it. */
 void vt_agent_unlisten(const struct vt_agent_address *address, int fd);
+
+/** The process at the other end of a unix socket. */
+bool vt_agent_peer_process(int fd, uint32_t *ret_tgid);
 
 /** The CID of who is at the other end of a vsock; 0: it is none. */
 uint32_t vt_agent_peer_cid(int fd);

@@ -32,9 +32,7 @@ static const struct {
 
 /* Descriptors left to the rest of the collector: guests' channels, the store, the probes. */
 enum { RESERVED_FILES = 512 };
-/* /proc tells a thread's start to 10 ms. */
-#define SAME_START_NS UINT64_C(20000000)
-#define TRIAL_NS      UINT64_C(100000)
+#define TRIAL_NS UINT64_C(100000)
 /* A round takes some microseconds, and an interrupt to the CPU where the thread runs. */
 #define ROUND_NS UINT64_C(100000)
 
@@ -457,9 +455,8 @@ static int note_failures(struct vt_counters *c, const struct life *life, struct 
 static bool is_same_thread(const struct vt_slot *s)
 {
     const uint64_t start = vt_thread_start(s->tid, s->tid); /* its process may not be its VM's */
-    const uint64_t apart = start > s->start_time ? start - s->start_time : s->start_time - start;
 
-    return start && apart < SAME_START_NS;
+    return start && vt_same_start(start, s->start_time);
 }
 
 /* A life that can't be counted is kept without events: it is not tried again. */

@@ -15,8 +15,6 @@
 
 enum { SCAN_EVERY = 10, MAX_SUSPECTS = 1024 }; /* ticks; processes that may turn out to be a VM */
 
-#define SAME_START_NS UINT64_C(20000000)
-
 /* What a program's file is: looked into once. */
 struct program {
     dev_t device;
@@ -87,12 +85,11 @@ static int note_seen(struct vt_guests *g, uint32_t pid, bool *ret_seen)
     return 0;
 }
 
-/* /proc tells a process's start to 10 ms; two processes of one pid are further apart. */
 static bool is_still(const struct suspect *s)
 {
     const uint64_t start = vt_process_start(s->tgid);
 
-    return start && (start > s->start_ns ? start - s->start_ns : s->start_ns - start) < SAME_START_NS;
+    return start && vt_same_start(start, s->start_ns);
 }
 
 static int suspect(struct vt_guests *g, uint32_t tgid)

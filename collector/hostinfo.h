@@ -40,6 +40,13 @@ void vt_observer_read(struct vt_observer *ret);
 /** When a process started, CLOCK_MONOTONIC ns, as exact as /proc tells (10 ms); 0 if it is gone. */
 uint64_t vt_process_start(uint32_t tgid);
 
+/** Two such readings, or one and the kernel's own word: are they of one process? Two of one pid are further
+ * apart. */
+static inline bool vt_same_start(uint64_t a, uint64_t b)
+{
+    return (a > b ? a - b : b - a) < 2 * 10000000;
+}
+
 /** The same of a thread. */
 uint64_t vt_thread_start(uint32_t tgid, uint32_t tid);
 

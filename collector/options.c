@@ -29,7 +29,8 @@ static const char help_text[] =
     "      --agent NAME=WHERE   the agent of the VM called NAME (or its pid): unix:PATH,\n"
     "                           tcp:HOST:PORT, vsock:CID:PORT, tty:PATH; or it connects:\n"
     "                           unix-listen:PATH, tcp-listen:HOST:PORT, vsock-listen:PORT\n"
-    "                           (then NAME= may be left out). QEMUs' ports named\n"
+    "                           (of the first and the last NAME= may be left out:\n"
+    "                           each guest has one channel). QEMUs' ports named\n"
     "                           org.vtime.agent.0 are found; --agent none: they are not\n"
     "      --mode MODE          slices: every wait and run (default); ledger: only sums at\n"
     "                           each writing, cheap enough to leave on: no names of debtors\n"
@@ -207,6 +208,34 @@ static int parse_service_option(int c, const char *arg, struct vt_service_option
     return 0;
 }
 
+/* What is recorded, and by which means. */
+static int parse_probe_option(int c, const char *arg, struct vt_record_options *o, struct vt_err *err)
+{
+    switch (c) {
+    case OPT_MODE:
+        return parse_mode(arg, &o->probes.ledger_only, err);
+    case OPT_WITHOUT:
+        return parse_classes(arg, &o->probes.off, err);
+    case OPT_EXIT_ADDRESSES:
+        o->probes.addresses = true;
+        break;
+    case OPT_CGROUP:
+        if (o->nr_cgroups == VT_MAX_CGROUPS)
+            return vt_fail(err, EINVAL, "--cgroup: at most %d", VT_MAX_CGROUPS);
+        o->cgroups[o->nr_cgroups++] = arg;
+        o->probes.cgroups = true;
+        break;
+    case OPT_COUNTERS:
+        o->named_counters = true;
+        return vt_counters_parse(arg, &o->counters, err);
+    case OPT_RING:
+        return parse_ring(arg, &o->probes.ring_bytes, err);
+    default:
+        return parse_service_option(c, arg, &o->service, err);
+    }
+    return 0;
+}
+
 static int parse_option(int c, const char *arg, struct vt_record_options *o, struct vt_err *err)
 {
     double v = 0;
@@ -229,22 +258,6 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
         break;
     case OPT_AGENT:
         return parse_agent(arg, &o->agents, err);
-    case OPT_MODE:
-        return parse_mode(arg, &o->probes.ledger_only, err);
-    case OPT_WITHOUT:
-        return parse_classes(arg, &o->probes.off, err);
-    case OPT_EXIT_ADDRESSES:
-        o->probes.addresses = true;
-        break;
-    case OPT_CGROUP:
-        if (o->nr_cgroups == VT_MAX_CGROUPS)
-            return vt_fail(err, EINVAL, "--cgroup: at most %d", VT_MAX_CGROUPS);
-        o->cgroups[o->nr_cgroups++] = arg;
-        o->probes.cgroups = true;
-        break;
-    case OPT_COUNTERS:
-        o->named_counters = true;
-        return vt_counters_parse(arg, &o->counters, err);
     case OPT_FOR:
         e = vt_parse_number("for", arg, 0.001, 1e7, &v, err);
         o->for_ns = (uint64_t)(v * 1e9);
@@ -253,8 +266,6 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
         e = vt_parse_number("interval", arg, 10, 60000, &v, err);
         o->interval_ns = (uint64_t)(v * 1e6);
         break;
-    case OPT_RING:
-        return parse_ring(arg, &o->probes.ring_bytes, err);
     case OPT_NO_REALTIME:
         o->not_first = true;
         break;
@@ -266,7 +277,7 @@ static int parse_option(int c, const char *arg, struct vt_record_options *o, str
         o->daemon = true;
         break;
     default:
-        return parse_service_option(c, arg, &o->service, err);
+        return parse_probe_option(c, arg, o, err);
     }
     return e;
 }

@@ -4,8 +4,13 @@
 #include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { MAX_ARGUMENTS = 256 << 10, MAX_VALUE = 256 };
@@ -171,24 +176,48 @@ uint32_t vt_qemu_find_cid(const char *args, size_t n)
     return 0;
 }
 
-bool vt_qemu_asks_kvm(const char *args, size_t n)
+/* Of "kvm:tcg" the first that there is: TCG always is. */
+static bool prefers_kvm(const char *list)
 {
-    for (const char *a = args; a < args + n; a += strnlen(a, (size_t)(args + n - a)) + 1)
-        if (strcmp(a, "-enable-kvm") == 0 || strcmp(a, "--enable-kvm") == 0)
+    for (const char *at = list;; at++) {
+        const size_t n = strcspn(at, ":");
+        if (n == 3 && memcmp(at, "kvm", n) == 0)
             return true;
-    for (const char *a = NULL; (a = next_option(args, n, "accel", a));)
-        if (option_is(a, "accel", "accel", "kvm"))
-            return true;
-    for (const char *m = NULL; (m = next_option(args, n, "machine", m));)
-        if (option_is(m, "type", "accel", "kvm"))
+        if (n == 3 && memcmp(at, "tcg", n) == 0)
+            return false;
+        at += n;
+        if (!*at)
+            return false;
+    }
+}
+
+static bool machine_asks_kvm(const char *args, size_t n, const char *name)
+{
+    char list[MAX_VALUE];
+
+    for (const char *m = NULL; (m = next_option(args, n, name, m));)
+        if (option(m, "type", "accel", list) && prefers_kvm(list))
             return true;
     return false;
 }
 
+bool vt_qemu_asks_kvm(const char *args, size_t n)
+{
+    char list[MAX_VALUE];
+
+    for (const char *a = args; a < args + n; a += strnlen(a, (size_t)(args + n - a)) + 1)
+        if (strcmp(a, "-enable-kvm") == 0 || strcmp(a, "--enable-kvm") == 0)
+            return true;
+    for (const char *a = NULL; (a = next_option(args, n, "accel", a));)
+        if (option(a, "accel", "accel", list)) /* several: the first that there is */
+            return prefers_kvm(list);
+    return machine_asks_kvm(args, n, "machine") || machine_asks_kvm(args, n, "M");
+}
+
 /* ---- /proc/net/unix ---- */
 
-#define LISTENS 0x10000u /* __SO_ACCEPTCON */
-enum { CONNECTED = 3 };  /* SS_CONNECTED: an accepted socket bears its listener's path */
+#define LISTENS 0x10000u                /* __SO_ACCEPTCON */
+enum { CONNECTING = 2, CONNECTED = 3 }; /* SS_…: a socket to be accepted bears its listener's path */
 
 /* Num: RefCount Protocol Flags Type St Inode Path. Pads what is read beyond the path's room: it is no
  * other's. */
@@ -229,7 +258,7 @@ bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_
     ret->held = false;
     rewind(table);
     while (fgets(line, sizeof(line), table))
-        if (parse_unix_line(line, &flags, &state, &row) && state == CONNECTED &&
+        if (parse_unix_line(line, &flags, &state, &row) && (state == CONNECTED || state == CONNECTING) &&
             strcmp(row.path, ret->path) == 0)
             ret->held = true;
     return true;
@@ -300,30 +329,86 @@ static int find_listener(uint32_t tgid, const struct vt_qemu_socket *s, struct v
     return found && has_socket(tgid, ret->inode) ? 0 : -ENOENT;
 }
 
-/* By its own root or working directory: it may have others than we. What is too long for that is tried as it
- * is. */
-static bool path_from_here(uint32_t tgid, const char *path, char ret[VT_UNIX_PATH])
+static int open_folder(uint32_t tgid, const char *what)
 {
-    const bool absolute = path[0] == '/';
-    const int n = snprintf(ret, VT_UNIX_PATH, "/proc/%u/%s%s", tgid, absolute ? "root" : "cwd/", path);
+    char path[64];
 
-    if (n < VT_UNIX_PATH)
-        return true;
-    strcpy(ret, path);
-    return absolute;
+    snprintf(path, sizeof(path), "/proc/%u/%s", tgid, what);
+    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-int vt_qemu_socket_of(uint32_t tgid, struct vt_unix_place *ret, char ret_path[VT_UNIX_PATH])
+/*
+ * A process's path is foreign: an absolute one is walked as if its root were ours, links included; a
+ * relative one from its working directory, where a link could lead out of its root, without any.
+ */
+static int open_inside(uint32_t tgid, const char *path)
+{
+    const bool absolute = path[0] == '/';
+    const struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+                                  .resolve = RESOLVE_NO_MAGICLINKS |
+                                             (absolute ? RESOLVE_IN_ROOT : RESOLVE_NO_SYMLINKS) };
+    const int folder = open_folder(tgid, absolute ? "root" : "cwd");
+    const long fd = folder < 0 ? -1 : syscall(SYS_openat2, folder, path, &how, sizeof(how));
+    struct stat st;
+
+    const int number = errno;
+
+    if (folder >= 0)
+        close(folder);
+    if (fd < 0)
+        return -number;
+    if (fstat((int)fd, &st) == 0 && S_ISSOCK(st.st_mode))
+        return (int)fd;
+    close((int)fd);
+    return -ENOTSOCK; /* a link, too */
+}
+
+int vt_qemu_open_port(uint32_t tgid, struct vt_qemu_port *ret)
 {
     struct vt_qemu_socket s;
+    struct vt_qemu_port port = { .fd = -1 };
     size_t n;
     char *args = vt_command_line(tgid, &n);
     const bool named = args && vt_qemu_find_socket(args, n, &s);
 
     free(args);
-    if (!named || find_listener(tgid, &s, ret) || !path_from_here(tgid, ret->path, ret_path))
-        return -ENOENT;
-    return ret->held ? -EBUSY : 0;
+    if (!named || find_listener(tgid, &s, &port.place))
+        return -ENODEV;
+    port.handed = s.fd >= 0;
+    if (!port.place.held)
+        port.fd = open_inside(tgid, port.place.path);
+    *ret = port;
+    return port.place.held ? -EBUSY : port.fd < 0 ? port.fd : 0;
+}
+
+void vt_qemu_close_port(struct vt_qemu_port *port)
+{
+    close(port->fd);
+    port->fd = -1;
+}
+
+void vt_qemu_port_path(const struct vt_qemu_port *port, char ret[VT_UNIX_PATH])
+{
+    snprintf(ret, VT_UNIX_PATH, "/proc/self/fd/%d", port->fd);
+}
+
+static bool is_user_of(uint32_t tgid, uid_t uid)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/proc/%u", tgid);
+    return uid == 0 || (stat(path, &st) == 0 && st.st_uid == uid);
+}
+
+bool vt_qemu_serves(const struct vt_qemu_port *port, uint32_t tgid, int fd)
+{
+    struct ucred who = { 0 };
+    socklen_t len = sizeof(who);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || who.pid <= 0)
+        return false;
+    return (uint32_t)who.pid == tgid || (port->handed && is_user_of(tgid, who.uid));
 }
 
 uint32_t vt_qemu_cid_of(uint32_t tgid)

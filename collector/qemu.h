@@ -28,7 +28,8 @@ bool vt_qemu_find_socket(const char *args, size_t n, struct vt_qemu_socket *ret)
 /** The CID of its vsock device; 0: none. */
 uint32_t vt_qemu_find_cid(const char *args, size_t n);
 
-/** Does it ask for KVM? */
+/** Does it ask for KVM? Of several accelerators ("kvm:tcg") the first that is not missing counts: KVM, if it
+ * is named before TCG. */
 bool vt_qemu_asks_kvm(const char *args, size_t n);
 
 /** What /proc/net/unix says of a socket that listens. */
@@ -41,11 +42,27 @@ struct vt_unix_place {
 /** By path, or where that is empty by inode. False: nobody listens there. Reads the table from its begin. */
 bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_place *ret);
 
+/** The socket behind a QEMU's port. */
+struct vt_qemu_port {
+    struct vt_unix_place place; /* as the process calls it */
+    int fd;                     /* O_PATH: its file, opened inside the process's own root */
+    bool handed;                /* it was given the listening socket, by whoever started it */
+};
+
 /**
- * The socket of a QEMU process, if the process itself listens there, as it calls it.  ret_path: how
- * we reach it, whatever its root and working directory.  0, -ENOENT: none; -EBUSY: another is connected.
+ * The port of a QEMU process that itself has the listening socket.  0: to be closed; -ENODEV: there is
+ * none; -EBUSY: another is connected; else -errno of its file, ret->place says which.
  */
-int vt_qemu_socket_of(uint32_t tgid, struct vt_unix_place *ret, char ret_path[VT_UNIX_PATH]);
+int vt_qemu_open_port(uint32_t tgid, struct vt_qemu_port *ret);
+void vt_qemu_close_port(struct vt_qemu_port *port);
+/** How connect() reaches it. */
+void vt_qemu_port_path(const struct vt_qemu_port *port, char ret[VT_UNIX_PATH]);
+
+/**
+ * Who listens at the other end of fd, by the kernel's word: that process itself, or of a socket that it was
+ * handed, root or its own user.  False: a path was made to lead elsewhere.
+ */
+bool vt_qemu_serves(const struct vt_qemu_port *port, uint32_t tgid, int fd);
 uint32_t vt_qemu_cid_of(uint32_t tgid);
 
 /** All of /proc/PID/cmdline, up to 256 KiB; to be freed. NULL: gone, or no memory. */

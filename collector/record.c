@@ -21,6 +21,21 @@ static int exit_code(const struct vt_session *s)
     return VT_EXIT_FAILURE;
 }
 
+/* Asked for, or to be expected, and not there. */
+static void tell_missing(const struct vt_session *s)
+{
+    const char *name, *only = s->options->vm;
+
+    if (only && !vt_roster_saw(s->now.roster, only))
+        fprintf(stderr, "vtime: --vm %s: there was no such VM\n", only);
+    for (size_t i = 0; (name = vt_agents_unseen(s->agents, i)); i++)
+        fprintf(stderr, "vtime: --agent %s: there was no such VM\n", name);
+    for (size_t i = 0; (name = vt_agents_held(s->agents, i)); i++)
+        fprintf(stderr,
+                "vtime: %s: another has its agent's port (another recorder?): nothing it says is here\n",
+                name);
+}
+
 static void summary(const struct vt_session *s)
 {
     uint64_t lost[VT_NR_LOST_REASONS], sum = 0;
@@ -32,9 +47,7 @@ static void summary(const struct vt_session *s)
     fprintf(stderr, "vtime: %u VMs, %u vCPUs, %llu slices, %llu lost; `vtime report %s` tells\n",
             vt_roster_vms(s->now.roster), vt_roster_vcpus(s->now.roster),
             (unsigned long long)vt_recorder_slices(s->now.recorder), (unsigned long long)sum, s->now.path);
-    const char *name;
-    for (size_t i = 0; (name = vt_agents_unseen(s->agents, i)); i++)
-        fprintf(stderr, "vtime: --agent %s: there was no such VM\n", name);
+    tell_missing(s);
     if (s->counters && vt_counters_short_of_files(s->counters))
         fprintf(stderr,
                 "vtime: %u vCPUs were not counted: no descriptors left; raise `ulimit -n`, or name fewer "

@@ -35,9 +35,6 @@ struct vt_roster {
     const struct vt_guests *guests; /* NULL: no cgroups */
 };
 
-/* /proc tells a process's start to 10 ms; two processes of one pid are further apart. */
-#define SAME_START_NS UINT64_C(20000000)
-
 struct vt_roster *vt_roster_new(struct vt_store *store)
 {
     struct vt_roster *r = calloc(1, sizeof(*r));
@@ -93,9 +90,9 @@ void vt_roster_name_cgroups(struct vt_roster *r, const struct vt_guests *guests)
 /* A cgroup has no process: its id is in place of the start. */
 static bool is_vm(const struct vm *vm, uint32_t tgid, uint64_t start_ns)
 {
-    const uint64_t a = vm->start_ns, b = start_ns;
-
-    return vm->tgid == tgid && (a > b ? a - b : b - a) < (tgid ? SAME_START_NS : 1);
+    if (vm->tgid != tgid)
+        return false;
+    return tgid ? vt_same_start(vm->start_ns, start_ns) : vm->start_ns == start_ns; /* 0: a cgroup's id */
 }
 
 static void name_vm(const struct vt_roster *r, struct vm *vm, const char *comm)
@@ -248,6 +245,33 @@ bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known
         if (is_called(&r->vms[i], name, n) && lives(&r->vms[i]))
             return vt_roster_at(r, i, ret);
     return false;
+}
+
+static bool is_meant(const struct vm *vm, const char *name)
+{
+    return is_called(vm, name, strlen(name)) || is_pid(vm, name);
+}
+
+bool vt_roster_saw(const struct vt_roster *r, const char *name)
+{
+    for (size_t i = 0; i < r->nr_vms; i++)
+        if (r->vms[i].id && is_meant(&r->vms[i], name))
+            return true;
+    return false;
+}
+
+const char *vt_roster_name(const struct vt_roster *r, uint32_t tgid, uint64_t start_ns)
+{
+    const struct vm *vm = find_process(r, tgid, start_ns);
+
+    return vm ? vm->name : NULL;
+}
+
+bool vt_roster_means(const struct vt_roster *r, const char *name, uint32_t tgid, uint64_t start_ns)
+{
+    const struct vm *vm = find_process(r, tgid, start_ns);
+
+    return vm && is_meant(vm, name);
 }
 
 bool vt_roster_at(const struct vt_roster *r, size_t i, struct vt_known_vm *ret)

@@ -43,6 +43,15 @@ struct vt_known_vm {
 /** The VM of that name, or pid; of several the newest whose process lives. False: there is none. */
 bool vt_roster_find(const struct vt_roster *r, const char *name, struct vt_known_vm *ret);
 
+/** Was one of that name, or pid, seen in this recording, whether it lives or not? */
+bool vt_roster_saw(const struct vt_roster *r, const char *name);
+
+/** What the VM that this process is is called; NULL: it is not known. Valid until the roster changes. */
+const char *vt_roster_name(const struct vt_roster *r, uint32_t tgid, uint64_t start_ns);
+
+/** Is it called so, or is this its pid? */
+bool vt_roster_means(const struct vt_roster *r, const char *name, uint32_t tgid, uint64_t start_ns);
+
 /** The i-th that is known, from 0. False: there are no more. */
 bool vt_roster_at(const struct vt_roster *r, size_t i, struct vt_known_vm *ret);
 

@@ -162,7 +162,7 @@ static int open_session(struct vt_session *s, struct vt_err *err)
         (e = vt_probes_seed(s->probes, err)) || (e = vt_guests_tick(s->guests, err)))
         return e;
     if (!o->agents.dont_find)
-        vt_agents_find(s->agents);
+        vt_agents_find(s->agents, o->vm);
     tell_absent_addresses(s);
     return vt_recorder_begin(s->now.recorder, o->vm, err);
 }

@@ -174,7 +174,9 @@ void vt_vcpu_clock_choose(struct vt_vcpu_clock *clock, const struct vt_machine *
             break;
         }
         if (method->needs_epochs && !has_epochs(clock)) {
-            r->reason = clock->bare ? "" : "KVM's TSC offset of this vCPU was not read";
+            r->reason = clock->bare                ? ""
+                        : m->row.kind != VT_VM_KVM ? "it is not a guest of KVM"
+                                                   : "KVM's TSC offset of this vCPU was not read";
             continue;
         }
         uint64_t violations = violations_of(clock, method, m, window, &r->bound_ns);

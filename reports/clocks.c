@@ -31,6 +31,42 @@ const char *const report_channel_events[VT_NR_CHANNEL_EVENTS] = {
     [VT_CHANNEL_SESSION] = "session", [VT_CHANNEL_SILENT] = "silent",     [VT_CHANNEL_DAMAGED] = "damaged",
     [VT_CHANNEL_GARBAGE] = "garbage", [VT_CHANNEL_REPLAYED] = "replayed", [VT_CHANNEL_MISSING] = "missing",
     [VT_CHANNEL_FLOODED] = "flooded", [VT_CHANNEL_CLAIMED] = "claimed",   [VT_CHANNEL_ABSURD] = "absurd",
+    [VT_CHANNEL_HELD] = "held",       [VT_CHANNEL_PACED] = "paced",
+};
+
+/*
+ * In words, with what the rows of a kind count (rows themselves where that is nothing else, or no sum).
+ * One and many.
+ */
+static const struct {
+    const char *one, *many;
+    bool of_rows;
+} channel_words[VT_NR_CHANNEL_EVENTS] = {
+    [VT_CHANNEL_OPENED] = { "opened once", "opened %" PRIu64 " times", true },
+    [VT_CHANNEL_CLOSED] = { "closed once by the other side", "closed %" PRIu64 " times by the other side",
+                            true },
+    [VT_CHANNEL_FAILED] = { "could not be opened once", "could not be opened %" PRIu64 " times", true },
+    [VT_CHANNEL_SESSION] = { "1 session of an agent began", "%" PRIu64 " sessions of agents began", true },
+    [VT_CHANNEL_DAMAGED] = { "1 frame damaged", "%" PRIu64 " frames damaged", false },
+    [VT_CHANNEL_GARBAGE] = { "1 byte of garbage", "%" PRIu64 " bytes of garbage", false },
+    [VT_CHANNEL_REPLAYED] = { "1 frame replayed", "%" PRIu64 " frames replayed", false },
+    [VT_CHANNEL_MISSING] = { "1 frame missing", "%" PRIu64 " frames missing", false },
+    [VT_CHANNEL_FLOODED] = { "flooded once: more than is read at a time",
+                             "flooded %" PRIu64 " times: more than is read at a time", false },
+    [VT_CHANNEL_CLAIMED] = { "claimed another VM's name once", "claimed another VM's name %" PRIu64 " times",
+                             false },
+    [VT_CHANNEL_ABSURD] = { "1 absurd answer, to nothing asked",
+                            "%" PRIu64 " absurd answers, to nothing asked", false },
+    [VT_CHANNEL_HELD] = { "the agent's port was held by another once: what it then said is not here",
+                          "the agent's port was held by another %" PRIu64
+                          " times: what it then said is not here",
+                          true },
+    [VT_CHANNEL_PACED] = { "it said more than a VM may in the long run, and waited once: what its agent had "
+                           "no "
+                           "room for is not here",
+                           "it said more than a VM may in the long run, and waited %" PRIu64
+                           " times: what its agent had no room for is not here",
+                           false },
 };
 
 static const char *plus_minus(const struct report_view *v)
@@ -319,6 +355,32 @@ static void put_stat(const struct report_view *v, const struct vt_agent_clocks *
     wrap_end(&w);
 }
 
+static void channel_kind(struct wrap *w, const struct report_view *v, const struct vt_agent_clocks *k,
+                         unsigned int kind)
+{
+    const uint64_t rows = k->channel_events[kind];
+    const uint64_t n = channel_words[kind].of_rows ? rows : k->channel_counts[kind];
+    char text[FORMAT_LEN];
+    if (!rows)
+        return;
+    if (kind == VT_CHANNEL_SILENT)
+        wrap_item(w, "silent for %s", format_ns(text, k->channel_counts[kind], v->utf8));
+    else if (n == 1)
+        wrap_item(w, "%s", channel_words[kind].one);
+    else
+        wrap_item(w, channel_words[kind].many, n);
+}
+
+static void put_channel(const struct report_view *v, const struct vt_agent_clocks *k, FILE *out)
+{
+    struct wrap w = wrap_begin(out, "  channel", LABEL + 2);
+    for (unsigned int i = 0; i < VT_NR_CHANNEL_EVENTS; i++)
+        channel_kind(&w, v, k, i);
+    if (w.empty)
+        wrap_item(&w, "nothing befell it");
+    wrap_end(&w);
+}
+
 static void put_agent(const struct report_view *v, const struct vt_agent_clocks *k, FILE *out)
 {
     char text[FORMAT_LEN];
@@ -329,16 +391,7 @@ static void put_agent(const struct report_view *v, const struct vt_agent_clocks 
     if (k->away_ns)
         wrap_item(&w, "without a host for %s", format_ns(text, k->away_ns, v->utf8));
     wrap_end(&w);
-    w = wrap_begin(out, "  channel", LABEL + 2);
-    for (unsigned int i = 0; i < VT_NR_CHANNEL_EVENTS; i++)
-        if (k->channel_counts[i] > k->channel_events[i] && i != VT_CHANNEL_SILENT)
-            wrap_item(&w, "%s %" PRIu64 " (%" PRIu64 " times)", report_channel_events[i],
-                      k->channel_counts[i], k->channel_events[i]);
-        else if (k->channel_events[i])
-            wrap_item(&w, "%s %" PRIu64 " times", report_channel_events[i], k->channel_events[i]);
-    if (w.empty)
-        wrap_item(&w, "nothing befell it");
-    wrap_end(&w);
+    put_channel(v, k, out);
 }
 
 static void put_guest(const struct report_view *v, const struct vt_guest *g, FILE *out)

@@ -123,6 +123,8 @@ enum vt_channel_event_kind {
     VT_CHANNEL_FLOODED,  /* count: times its allowance was spent */
     VT_CHANNEL_CLAIMED,  /* it claims another VM's name; text: which */
     VT_CHANNEL_ABSURD,   /* count: answers to nothing asked, or before it was asked */
+    VT_CHANNEL_HELD,     /* another is connected to the agent's port: nothing of it comes here */
+    VT_CHANNEL_PACED,    /* what it may say in the long run is spent; count: times it had to wait for more */
     VT_NR_CHANNEL_EVENTS
 };
 

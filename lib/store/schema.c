@@ -82,6 +82,8 @@ static const struct {
     { "channel", VT_CHANNEL_FLOODED, "FLOODED", "count: times its allowance was spent" },
     { "channel", VT_CHANNEL_CLAIMED, "CLAIMED", "text: another VM's name, which it claims" },
     { "channel", VT_CHANNEL_ABSURD, "ABSURD", "count: answers to nothing asked" },
+    { "channel", VT_CHANNEL_HELD, "HELD", "another is connected to the agent's port; text: where" },
+    { "channel", VT_CHANNEL_PACED, "PACED", "its long-run budget was spent; count: times it had to wait" },
     { "have", VTG_HAVE_TSC, "TSC", "tsc_before and tsc_after are valid" },
     { "have", VTG_HAVE_KVMCLOCK, "KVMCLOCK", "kvmclock_ns is valid" },
     { "have", VTG_HAVE_STEAL, "STEAL", "steal_ns is valid" },

@@ -51,6 +51,8 @@ static void an_address_has_a_vm_a_way_and_a_place(void **state)
     assert_int_equal(vm.svm_cid, VMADDR_CID_ANY);
     assert_true(a.listens);
 
+    assert_int_equal(vt_agent_address_parse("unix-listen:/run/all", &a, &err), 0); /* the process tells */
+    assert_string_equal(a.name, "");
     assert_int_equal(vt_agent_address_parse("42=tcp-listen:[::1]:7000", &a, &err), 0);
     assert_int_equal(a.to.ss_family, AF_INET6);
     assert_true(a.listens);
@@ -71,6 +73,7 @@ static void an_address_that_makes_no_sense_is_refused_and_says_why(void **state)
         "unix:/a",
         "=unix:/a",
         "x=unix:",
+        "tcp-listen:127.0.0.1:7000", /* whose would it be? */
         "x=tcp:",
         "x=tcp:h",
         "x=tcp:h:0",
@@ -213,6 +216,32 @@ static void hostile_command_lines_do_no_harm(void **state)
     }
 }
 
+static bool asks_kvm(const char *const *words)
+{
+    char args[512];
+    return vt_qemu_asks_kvm(args, join(words, args, sizeof(args)));
+}
+
+static void kvm_is_asked_for_in_many_ways(void **state)
+{
+    (void)state;
+    assert_true(asks_kvm(ARGS("qemu", "-enable-kvm")));
+    assert_true(asks_kvm(ARGS("qemu", "-accel", "kvm,kernel-irqchip=split")));
+    assert_true(asks_kvm(ARGS("qemu", "--accel", "accel=kvm")));
+    assert_true(asks_kvm(ARGS("qemu", "-machine", "q35,accel=kvm")));
+    assert_true(asks_kvm(ARGS("qemu", "-M", "q35,accel=kvm")));
+    assert_true(asks_kvm(ARGS("qemu", "-M", "accel=kvm:tcg")));
+    assert_true(asks_kvm(ARGS("qemu", "-machine", "pc,accel=xen:kvm:tcg")));
+    assert_true(asks_kvm(ARGS("qemu", "-M", "q35", "-machine", "accel=kvm")));
+    assert_false(asks_kvm(ARGS("qemu", "-machine", "q35,accel=tcg")));
+    assert_false(asks_kvm(ARGS("qemu", "-M", "accel=tcg:kvm"))); /* TCG is always there */
+    assert_false(asks_kvm(ARGS("qemu", "-accel", "tcg", "-accel", "kvm")));
+    assert_false(asks_kvm(ARGS("qemu", "-M", "q35", "-accel", "tcg,thread=multi")));
+    assert_false(asks_kvm(ARGS("qemu", "-M", "accel=")));
+    assert_false(asks_kvm(ARGS("qemu", "-M", "accel=kvmx:")));
+    assert_false(asks_kvm(ARGS("qemu", "-name", "kvm")));
+}
+
 static void a_monitor_is_known_by_its_own_name(void **state)
 {
     char args[256];
@@ -243,6 +272,8 @@ static void a_listening_socket_is_found_and_whether_it_is_held(void **state)
                    "0000000000000000: 00000002 00000000 00010000 0001 01 222 /run/held one\n"
                    "0000000000000000: 00000003 00000000 00000000 0001 03 333 /run/held one\n"
                    "0000000000000000: 00000003 00000000 00000000 0001 03 444\n"
+                   "0000000000000000: 00000002 00000000 00010000 0001 01 666 /run/queued\n"
+                   "0000000000000000: 00000003 00000000 00000000 0001 02     0 /run/queued\n"
                    "0000000000000000: 00000002 00000000 00010000 0001 01 555 @abstract\n"
                    "garbage\n";
     FILE *f = fmemopen(table, sizeof(table) - 1, "r");
@@ -255,6 +286,9 @@ static void a_listening_socket_is_found_and_whether_it_is_held(void **state)
     assert_false(p.held);
     assert_true(vt_unix_find(f, "", 222, &p));
     assert_string_equal(p.path, "/run/held one");
+    assert_true(p.held);
+    assert_true(vt_unix_find(f, "/run/queued", 0, &p)); /* it is not accepted yet, and will be */
+    assert_int_equal(p.inode, 666);
     assert_true(p.held);
     assert_false(vt_unix_find(f, "", 333, &p)); /* a connection, not a listener */
     assert_false(vt_unix_find(f, "@abstract", 0, &p));
@@ -348,6 +382,7 @@ int main(void)
         cmocka_unit_test(a_port_with_a_listening_socket_is_found),
         cmocka_unit_test(what_is_no_such_port_is_not_taken_for_one),
         cmocka_unit_test(hostile_command_lines_do_no_harm),
+        cmocka_unit_test(kvm_is_asked_for_in_many_ways),
         cmocka_unit_test(a_monitor_is_known_by_its_own_name),
         cmocka_unit_test(a_listening_socket_is_found_and_whether_it_is_held),
         cmocka_unit_test(an_answer_is_worth_what_the_table_says_of_its_question),

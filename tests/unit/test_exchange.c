@@ -19,6 +19,7 @@
 
 #include "collector/agents.h"
 #include "collector/channel.h"
+#include "collector/hostinfo.h"
 #include "wire/frame.h"
 
 enum { FIRST = 0x1111, SECOND = 0x2222 };
@@ -482,6 +483,77 @@ static void a_guest_that_goes_is_told_and_comes_back(void **state)
     assert_int_equal(r.events[VT_CHANNEL_OPENED], 2);
 }
 
+/* Sends garbage until no more is taken in this tick; what went, in bytes. */
+static uint64_t flood(struct site *s)
+{
+    static const uint8_t garbage[64 << 10];
+    uint64_t all = 0;
+    ssize_t sent;
+
+    while ((sent = send(s->guest, garbage, sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) {
+        all += (uint64_t)sent;
+        serve(s, 0);
+    }
+    return all;
+}
+
+/* What is still to be read of the old channel comes first. */
+static void come_again(struct site *s)
+{
+    struct pollfd p = { .fd = s->listening, .events = POLLIN };
+
+    close(s->guest);
+    while (poll(&p, 1, 0) == 0)
+        tick(s);
+    s->guest = accept4(s->listening, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(s->guest >= 0);
+}
+
+/* A channel that was always full, and then another of the same VM: they share what a VM may say. */
+static void what_a_vm_may_say_in_the_long_run_is_bounded(void **state)
+{
+    struct site *s = *state;
+    const uint64_t ticks = VT_BUDGET_MOST >> 20;
+    const host_ns begin = vt_host_now();
+    uint64_t all = 0;
+
+    let_in(s);
+    for (uint64_t i = 0; i < 2 * ticks; i++) {
+        if (i == ticks / 2)
+            come_again(s);
+        all += flood(s);
+        tick(s);
+    }
+    const uint64_t ns = vt_host_now().v - begin.v, held = 2 << 20; /* in the two sockets */
+    const struct rows r = rows_of(s->store);
+    assert_true(all >= VT_BUDGET_MOST / 2);
+    assert_true(all <= VT_BUDGET_MOST + VT_BUDGET_RATE * (ns / VT_NSEC_PER_SEC + 1) + held);
+    assert_true(r.event_rows[VT_CHANNEL_PACED] > 0);
+    assert_true(r.event_rows[VT_CHANNEL_FLOODED] > 0); /* before */
+}
+
+static void a_budget_is_saved_and_spent(void **state)
+{
+    static struct vt_budgets all;
+    const host_ns at = { 1000 * VT_NSEC_PER_SEC };
+    const host_ns later = { at.v + VT_NSEC_PER_SEC / 2 }, much_later = { at.v + 3600 * VT_NSEC_PER_SEC };
+    struct vt_budget *b = vt_budget_of(&all, 7, at.v, at);
+
+    (void)state;
+    assert_int_equal(vt_budget_left(b, at), VT_BUDGET_MOST);
+    vt_budget_spend(b, VT_BUDGET_MOST + 1);
+    assert_int_equal(vt_budget_left(b, at), 0);
+    assert_ptr_equal(vt_budget_of(&all, 7, at.v + 9000000, at), b); /* a start is known to 10 ms */
+    for (uint64_t us = 0; us <= 500000; us++)                       /* often asked, nothing is forgotten */
+        vt_budget_left(b, (host_ns){ at.v + 1000 * us });
+    assert_in_range(vt_budget_left(b, later), VT_BUDGET_RATE / 2 - 40, VT_BUDGET_RATE / 2);
+    for (uint32_t vm = 100; vm < 100 + 2 * VT_BUDGETS; vm++) /* a crowd: who spent all is not forgotten */
+        vt_budget_of(&all, vm, at.v, later);
+    assert_ptr_equal(vt_budget_of(&all, 7, at.v, later), b);
+    assert_true(vt_budget_left(b, later) <= VT_BUDGET_RATE / 2);
+    assert_int_equal(vt_budget_left(b, much_later), VT_BUDGET_MOST);
+}
+
 /* A question goes whole or in parts, never half of one before another; and nothing waits. */
 static void a_full_channel_holds_up_nobody(void **state)
 {
@@ -545,6 +617,8 @@ static void a_guest_that_went_takes_nobody_with_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_budget_is_saved_and_spent),
+        TEST(what_a_vm_may_say_in_the_long_run_is_bounded),
         TEST(an_answer_to_a_question_is_an_exchange),
         TEST(an_answer_is_followed_by_a_question_at_once),
         TEST(answers_to_nothing_asked_are_told_and_make_no_exchange),

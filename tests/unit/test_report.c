@@ -444,6 +444,13 @@ static void speak(struct made *m, struct spoken *s)
     k->missed_views = 12;
     k->channel_events[VT_CHANNEL_REPLAYED] = 2;
     k->channel_counts[VT_CHANNEL_REPLAYED] = 77;
+    k->channel_events[VT_CHANNEL_SILENT] = 3;
+    k->channel_counts[VT_CHANNEL_SILENT] = 9201656653;
+    k->channel_events[VT_CHANNEL_SESSION] = 2; /* the sum of their places is no figure */
+    k->channel_counts[VT_CHANNEL_SESSION] = 30;
+    k->channel_events[VT_CHANNEL_GARBAGE] = 5;
+    k->channel_counts[VT_CHANNEL_GARBAGE] = 944993;
+    k->channel_events[VT_CHANNEL_HELD] = k->channel_counts[VT_CHANNEL_HELD] = 1;
     k->stat = (struct vtg_cpu_time){ .user = 3 * S, .steal = UINT64_MAX };
     k->stat_ns = 8 * S;
     k->stat_cpus = 2;
@@ -483,7 +490,11 @@ static void clocks_of_a_system_are_told_and_hostile_words_stay_words(void **stat
                                         "+12.500 ppm",
                                         "-3.250 ppm",
                                         "12 due and not made",
-                                        "replayed 77",
+                                        "77 frames replayed",
+                                        "silent for 9.202 s",
+                                        "2 sessions of agents began",
+                                        "944993 bytes of garbage",
+                                        "held by another once",
                                         "channel: claimed",
                                         "-9223372036854775808",
                                         "\\x1b[2J6.1",
