@@ -369,6 +369,15 @@ static void a_system_tells_runs_and_processes(void **state)
     runs[1].processes = &process;
     runs[1].nr_processes = 1;
     runs[1].untold_ns = 3 * S;
+    runs[1].strangers_ns = 2 * S;
+    runs[1].undilated.unplayed = "of too much";
+    runs[1].takes_turns = true;
+    for (uint32_t i = 0; i < 3; i++) {
+        runs[i].believed.have |= VTG_HAVE_CPUTIME;
+        runs[i].believed.cputime_ns = 4 * S;
+        runs[i].undilated.low_ns = (2 + i) * S;
+        runs[i].undilated.high_ns = (4 + i) * S;
+    }
     m->guest[0].benchmarks = runs;
     m->guest[0].nr_benchmarks = 3;
     m->view.debts = NULL;
@@ -379,7 +388,16 @@ static void a_system_tells_runs_and_processes(void **state)
     assert_non_null(strstr(text, "of 3.000 s of its vCPUs' time no task was told"));
     assert_non_null(strstr(text, "guest-1: spin, 3 runs"));
     assert_non_null(strstr(text, "elapsed 11.000 s +-9.09 %, CPU 10.500 s +-9.52 %"));
-    assert_non_null(strstr(text, "undilated elapsed 2.504 s +-0.00 %"));
+    /* the middle of an interval is nobody's: the work may have taken as long as its high end */
+    assert_non_null(strstr(text, "undilated elapsed from 3.000 s +-33.33 %, to 5.000 s +-20.00 %"));
+    /* of two runs no task was told: of none it is taken */
+    assert_non_null(strstr(text, "CPU of all that its vCPUs did 2.501 s +-0.00 %"));
+    assert_non_null(strstr(text, "for 2.000 s of that tasks ran of which nobody told who they are"));
+    assert_non_null(strstr(text, "(its tasks do not narrow it: of"));
+    assert_non_null(strstr(text, "take turns on one thread"));
+    /* 4 s of its processes: of the second run beside their 2 s, of the others beside all, which is said */
+    assert_non_null(strstr(text, "process CPU time       4.000 s            2.000 s  +100.0 %"));
+    assert_non_null(strstr(text, "true is of all that its vCPUs did"));
     assert_null(strstr(text, "guest-1: spin on vCPU")); /* of a system, the vCPU says nothing */
     free(text);
     cJSON *root = json_of(&m->view);
@@ -387,6 +405,8 @@ static void a_system_tells_runs_and_processes(void **state)
     assert_int_equal(at(root, "guests.0.benchmarks.1.processes.0.pid")->valuedouble, 4711);
     assert_int_equal(at(root, "guests.0.benchmarks.1.processes.0.true.stolen.ns")->valuedouble, 7 * S);
     assert_string_equal(at(root, "guests.0.benchmarks.1.processes.0.by")->valuestring, "bpf");
+    assert_int_equal(at(root, "guests.0.benchmarks.1.true.own_used.ns")->valuedouble, 2 * S);
+    assert_true(cJSON_IsNull(at(root, "guests.0.benchmarks.0.true.own_used")));
     assert_true(cJSON_IsNull(at(root, "guests.1.benchmarks.0.run")));
     cJSON_Delete(root);
 }
