@@ -411,6 +411,38 @@ static void a_system_tells_runs_and_processes(void **state)
     cJSON_Delete(root);
 }
 
+/* "one" may be a VM and this guest's own helper; a host has more processes than a line may hold. */
+static void debtors_of_a_benchmark_have_a_kind_and_the_small_ones_are_one(void **state)
+{
+    struct made *m = *state;
+    struct vt_blame rows[12];
+    struct report_debts debts = { .known = true, .n = 12, .rows = rows }, *of_guests[3] = { &debts };
+    for (unsigned i = 0; i < 12; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "p%u", i);
+        make_blame(&rows[i], "guest-1", name, VT_CULPRIT_PROCESS, (12 - i) * S / 100);
+    }
+    make_blame(&rows[0], "guest-1", "one", VT_CULPRIT_VM, S);
+    make_blame(&rows[1], "guest-1", "one", VT_CULPRIT_OWN_HELPER, S / 2);
+    make_blame(&rows[2], "guest-1", "interrupts", VT_CULPRIT_IRQ, S / 4);
+    m->guest[0].nr_benchmarks = 1;
+    m->guest[1].nr_benchmarks = m->guest[2].nr_benchmarks = 0;
+    m->view.debts = of_guests;
+    char *text = text_of(&m->view);
+    assert_non_null(
+        strstr(text, "by         one (vm) 1.000 s, one (own-helper) 500.000 ms, interrupts 250.000 ms,"));
+    assert_non_null(strstr(text, "p7 (process)"));
+    assert_null(strstr(text, "p8 (process)"));
+    assert_non_null(strstr(text, "4 others 100.000 ms")); /* 40 + 30 + 20 + 10 */
+    free(text);
+    rows[8].ns += S; /* nine are named: the ninth is no shorter as "another" */
+    debts.n = 9;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "p8 (process)"));
+    assert_null(strstr(text, "others"));
+    free(text);
+}
+
 static void a_hostile_name_does_not_command_gnuplot(void **state)
 {
     struct made *m = *state;
@@ -922,6 +954,7 @@ int main(void)
         T(json_dilation_is_taken_from_mark_to_mark),
         T(hostile_names_stay_words),
         T(a_system_tells_runs_and_processes),
+        T(debtors_of_a_benchmark_have_a_kind_and_the_small_ones_are_one),
         T(a_hostile_name_does_not_command_gnuplot),
         T(clocks_of_a_system_are_told_and_hostile_words_stay_words),
         T(clocks_of_a_system_are_a_row_of_its_clocks_in_json),
