@@ -164,9 +164,9 @@ struct vt_belief {
 struct vt_undilated {
     bool known;
     uint64_t low_ns, high_ns;
-    bool played;             /* narrowed by playing the guest's tasks again without the delays */
-    const char *unplayed;    /* static; tasks were told, but they don't narrow it: why. NULL: nothing to say */
-    uint64_t outer_ns;       /* of low_ns: so much may be this host's own steal, and not the guest's work */
+    bool played;          /* narrowed by playing the guest's tasks again without the delays */
+    const char *unplayed; /* static; tasks were told, but they don't narrow it: why. NULL: nothing to say */
+    uint64_t outer_ns;    /* of low_ns: so much may be this host's own steal, and not the guest's work */
     const char *assumptions; /* static text */
 };
 
@@ -219,7 +219,7 @@ struct vt_benchmark {
     uint64_t strangers_ns; /* of it: a task ran, but who it is was not told */
     uint64_t unplaced_ns;  /* stretches on CPUs of the guest of which the host saw no vCPU */
     bool takes_turns;      /* several CPUs of the guest are one thread of the host */
-    size_t nr_processes; /* by time on vCPUs, the most first */
+    size_t nr_processes;   /* by time on vCPUs, the most first */
     struct vt_guest_process *processes;
 };
 

@@ -439,7 +439,7 @@ static void debtors_of_a_benchmark_have_a_kind_and_the_small_ones_are_one(void *
     debts.n = 9;
     text = text_of(&m->view);
     assert_non_null(strstr(text, "p8 (process)"));
-    assert_null(strstr(text, "others"));
+    assert_null(strstr(text, "1 others"));
     free(text);
 }
 
