@@ -336,8 +336,8 @@ static struct excess held_excess(const struct vt_benchmark *b, uint64_t delay_ns
 
 /*
  * A thread that is no KVM vCPU makes no exits: it is taken off its CPU, and put back.  What that
- * costs is cold caches, and the ticks that came meanwhile: so many as were due, of a Linux guest
- * 1000 a second at most (CONFIG_HZ), each 20 to 100 us of QEMU's emulation (measured).
+ * costs is cold caches, and the ticks that were due meanwhile: one for each resumption, of a Linux
+ * guest 1000 a second at most (CONFIG_HZ), each 20 to 100 us of QEMU's emulation (measured).
  */
 #define GUEST_TICK_LEAST_NS UINT64_C(1000000)
 #define EMULATED_TICK_NS    UINT64_C(100000)
@@ -356,9 +356,10 @@ static bool has_no_exits(const struct vt_machine *m)
     return m->row.kind != VT_VM_KVM && m->has_hello && m->hello.kind == VTG_KIND_LINUX;
 }
 
-static uint64_t without_exits(const struct delays *d, int vcpus)
+static uint64_t without_exits(const struct delays *d, int vcpus, uint64_t resumptions)
 {
-    return d->cold + (d->sum / GUEST_TICK_LEAST_NS + (uint64_t)vcpus) * EMULATED_TICK_NS;
+    const uint64_t ticks = vt_min(d->sum / GUEST_TICK_LEAST_NS + (uint64_t)vcpus, resumptions);
+    return d->cold + ticks * EMULATED_TICK_NS;
 }
 
 static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint64_t edge_ns,
@@ -399,7 +400,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     }
     struct excess x = held_excess(b, d.sum, all.resumptions, &exit);
     if (has_no_exits(p->m))
-        x.most = vt_min(x.most, without_exits(&d, n));
+        x.most = vt_min(x.most, without_exits(&d, n, all.resumptions));
     if (n > 1)
         x.least = 0; /* several vCPUs may have paid at the same time */
     b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
