@@ -240,6 +240,11 @@ static void add_truth(struct builder *b, cJSON *o, const struct vt_benchmark *be
     }
     truth = add_account(b, o, "true", &bench->truth);
     add_figure(b, truth, "elapsed", bench->elapsed);
+    struct vt_figure own;
+    if (report_own_cpu(bench, &own))
+        add_figure(b, truth, "own_used", own);
+    else
+        add_text(b, truth, "own_used", NULL);
     add_u64(b, truth, "from_ns", bench->window.from.v - b->view->epoch.v);
     add_u64(b, truth, "to_ns", bench->window.to.v - b->view->epoch.v);
     add_i64(b, truth, "residual_ns", bench->residual_ns);
@@ -310,12 +315,16 @@ static void add_benchmark(struct builder *b, cJSON *row, const struct vt_benchma
         add_text(b, undilated, "high_ns", NULL);
     }
     add_text(b, undilated, "assumptions", u->assumptions);
+    add_text(b, undilated, "unplayed", u->unplayed);
     add_run(b, row, &bench->run);
     add_u64(b, row, "untold_ns", bench->untold_ns);
     if (bench->has_guest_kernel)
         add_u64(b, row, "guest_kernel_ns", bench->guest_kernel_ns);
     else
         add_text(b, row, "guest_kernel_ns", NULL);
+    add_u64(b, row, "strangers_ns", bench->strangers_ns);
+    add_u64(b, row, "unplaced_ns", bench->unplaced_ns);
+    keep(b, cJSON_AddBoolToObject(row, "takes_turns", bench->takes_turns));
     cJSON *processes = add_array(b, row, "processes");
     for (size_t i = 0; i < bench->nr_processes; i++)
         add_process(b, add_row(b, processes), &bench->processes[i]);

@@ -76,12 +76,34 @@ static void process_row(struct table *t, const struct vt_guest_process *p, bool 
     table_cell(t, source_name(p->source));
 }
 
+/* What the table above does not have, or shares out. */
+static void put_missing(const struct vt_benchmark *b, bool utf8, FILE *out)
+{
+    char text[FORMAT_LEN];
+    const bool told = b->nr_processes && b->processes[0].source != VTG_TASKS_NONE;
+    if (told && b->untold_ns > b->elapsed.ns / 100)
+        fprintf(out, "    of %s of its vCPUs' time no task was told: that much may be missing above\n",
+                format_ns(text, b->untold_ns, utf8));
+    if (b->strangers_ns)
+        fprintf(out, "    for %s of that tasks ran of which nobody told who they are\n",
+                format_ns(text, b->strangers_ns, utf8));
+    if (b->unplaced_ns)
+        fprintf(out, "    for %s tasks ran on CPUs of which the host saw no vCPU\n",
+                format_ns(text, b->unplaced_ns, utf8));
+    if (told && b->takes_turns)
+        fputs("    its CPUs take turns on one thread of the host: where several had a task, each is given "
+              "half, and may\n    have had all or nothing\n",
+              out);
+}
+
 void report_text_processes(const struct vt_benchmark *b, bool utf8, FILE *out)
 {
     static const char *const heads[] = { "process", "pid",    "charged", "on vCPU",  "truly used", "stolen",
                                          "stalled", "paused", "waited",  "dilation", "by" };
-    if (!b->nr_processes)
+    if (!b->nr_processes) {
+        put_missing(b, utf8, out);
         return;
+    }
     struct table *t = table_new(utf8);
     if (!t)
         return;
@@ -93,10 +115,7 @@ void report_text_processes(const struct vt_benchmark *b, bool utf8, FILE *out)
     table_free(t);
     if (b->nr_processes > MOST_PROCESSES)
         fprintf(out, "    and %zu more: see --json\n", b->nr_processes - MOST_PROCESSES);
-    char text[FORMAT_LEN];
-    if (b->processes[0].source != VTG_TASKS_NONE && b->untold_ns > b->elapsed.ns / 100)
-        fprintf(out, "    of %s of its vCPUs' time no task was told: that much may be missing above\n",
-                format_ns(text, b->untold_ns, utf8));
+    put_missing(b, utf8, out);
 }
 
 /* ---- repeats ---- */
@@ -134,19 +153,41 @@ static void put_spread(struct wrap *w, const char *what, double *v, size_t n, bo
               s.percent);
 }
 
+/* Of every repeat it is told what the processes used that the guest's word is of. */
+static bool all_have_own(const struct vt_guest *g, size_t first)
+{
+    struct vt_figure f;
+    for (size_t i = first; i < g->nr_benchmarks; i++)
+        if (is_repeat_of(&g->benchmarks[i], &g->benchmarks[first]) && !report_own_cpu(&g->benchmarks[i], &f))
+            return false;
+    return true;
+}
+
+/* Else what all did is taken, and so it is said. */
+static double used_by(const struct vt_benchmark *b, bool own)
+{
+    struct vt_figure f = report_figure_sum(b->truth.used, b->truth.overhead);
+    if (own)
+        report_own_cpu(b, &f);
+    return (double)f.ns;
+}
+
 static void put_group(const struct vt_guest *g, size_t first, bool utf8, FILE *out)
 {
-    static double elapsed[MAX_REPEATS], charged[MAX_REPEATS], used[MAX_REPEATS], undilated[MAX_REPEATS];
+    static double elapsed[MAX_REPEATS], charged[MAX_REPEATS], used[MAX_REPEATS], low[MAX_REPEATS],
+        high[MAX_REPEATS];
     char guest[REPORT_NAME_LEN], name[REPORT_NAME_LEN];
     size_t n = 0;
+    const bool own = all_have_own(g, first);
     for (size_t i = first; i < g->nr_benchmarks && n < MAX_REPEATS; i++) {
         const struct vt_benchmark *b = &g->benchmarks[i];
         if (!is_repeat_of(b, &g->benchmarks[first]))
             continue;
         elapsed[n] = (double)b->run.elapsed_ns;
         charged[n] = (double)b->run.user_ns + (double)b->run.sys_ns;
-        used[n] = (double)b->truth.used.ns + (double)b->truth.overhead.ns;
-        undilated[n++] = ((double)b->undilated.low_ns + (double)b->undilated.high_ns) / 2;
+        used[n] = used_by(b, own);
+        low[n] = (double)b->undilated.low_ns;
+        high[n++] = (double)b->undilated.high_ns;
     }
     if (n < 2)
         return;
@@ -157,8 +198,9 @@ static void put_group(const struct vt_guest *g, size_t first, bool utf8, FILE *o
     put_spread(&w, "CPU", charged, n, utf8);
     wrap_end(&w);
     w = wrap_begin(out, "    corrected", LABEL + 4);
-    put_spread(&w, "undilated elapsed", undilated, n, utf8);
-    put_spread(&w, "CPU", used, n, utf8);
+    put_spread(&w, "undilated elapsed from", low, n, utf8);
+    put_spread(&w, "to", high, n, utf8);
+    put_spread(&w, own ? "CPU" : "CPU of all that its vCPUs did", used, n, utf8);
     wrap_end(&w);
 }
 

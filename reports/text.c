@@ -474,7 +474,7 @@ static void put_beliefs(const struct vt_benchmark *b, bool utf8, FILE *out)
         if (!report_belief(&b->believed, clock, &ns))
             continue;
         any = true;
-        struct vt_figure should = report_truth(b, clock->claim);
+        struct vt_figure should = report_truth(b, clock);
         table_cell(t, clock->claim == last ? "" : report_claim_names[clock->claim]);
         table_cell(t, clock->label);
         table_cell(t, format_ns(text, ns, utf8));
@@ -487,6 +487,19 @@ static void put_beliefs(const struct vt_benchmark *b, bool utf8, FILE *out)
     else
         fputs("    it logged no clock\n", out);
     table_free(t);
+}
+
+/* Its word is for some processes; without their tasks the truth is known of all together only. */
+static void put_whose_cpu(const struct vt_benchmark *b, FILE *out)
+{
+    struct vt_figure own;
+    if (!b->of_system || b->from_host_process || !(b->believed.have & VTG_HAVE_CPUTIME) ||
+        report_own_cpu(b, &own))
+        return;
+    struct wrap w = wrap_begin(out, "    CPU used", LABEL + 4);
+    wrap_text(&w, "believed is of the benchmark's processes, true is of all that its vCPUs did: with the "
+                  "agent's --tasks the same processes would be compared");
+    wrap_end(&w);
 }
 
 static void put_ticks(const struct vt_benchmark *b, FILE *out)
@@ -531,17 +544,43 @@ static void put_truth(const struct vt_benchmark *b, bool utf8, FILE *out)
     wrap_end(&w);
 }
 
-static void put_debts(const struct report_debts *d, struct vt_figure stolen, bool utf8, FILE *out)
+/* How many of n debtors are named; one more is named rather than called another. */
+static size_t named_debtors(size_t n)
+{
+    enum { NAMED = 8 };
+    return n > NAMED + 1 ? NAMED : n;
+}
+
+/* Two of one name may be of two kinds. */
+static void put_debt(struct wrap *w, const struct vt_blame *row, bool utf8)
 {
     char text[FORMAT_LEN], name[REPORT_NAME_LEN];
-    uint64_t sum = 0;
+    const char *kind = report_culprit_kind(row->kind);
+    report_name(name, row->culprit);
+    format_ns(text, row->ns, utf8);
+    if (strcmp(name, kind) == 0)
+        wrap_item(w, "%s %s", name, text);
+    else
+        wrap_item(w, "%s (%s) %s", name, kind, text);
+}
+
+static void put_debts(const struct report_debts *d, struct vt_figure stolen, bool utf8, FILE *out)
+{
+    char text[FORMAT_LEN];
+    uint64_t sum = 0, rest = 0;
     if (!d || (!d->n && !stolen.ns))
         return;
+    const size_t named = named_debtors(d->n);
     struct wrap w = wrap_begin(out, "    by", LABEL + 4);
     for (size_t i = 0; i < d->n; i++) {
         sum += d->rows[i].ns;
-        wrap_item(&w, "%s %s", report_name(name, d->rows[i].culprit), format_ns(text, d->rows[i].ns, utf8));
+        if (i < named)
+            put_debt(&w, &d->rows[i], utf8);
+        else
+            rest += d->rows[i].ns;
     }
+    if (named < d->n)
+        wrap_item(&w, "%zu others %s", d->n - named, format_ns(text, rest, utf8));
     if (sum != stolen.ns)
         wrap_item(&w, "without a debtor %s", format_signed_ns(text, (int64_t)(stolen.ns - sum), utf8));
     wrap_end(&w);
@@ -564,6 +603,11 @@ static void put_undilated(const struct vt_benchmark *b, bool utf8, FILE *out)
                  middle > 0 ? 100 * half / middle : 0);
         wrap_text(&w, text);
         wrap_text(&w, b->undilated.assumptions ? b->undilated.assumptions : "nothing else changes");
+        if (b->undilated.unplayed) {
+            char why[256];
+            snprintf(why, sizeof(why), "(its tasks do not narrow it: %s)", b->undilated.unplayed);
+            wrap_text(&w, why);
+        }
     } else {
         wrap_text(&w, "not to be told");
         if (b->undilated.assumptions)
@@ -603,6 +647,7 @@ void report_text_benchmark(const struct report_view *v, size_t guest, size_t ben
             format_figure(text, b->elapsed, v->utf8), ((double)b->window.from.v - (double)v->epoch.v) / 1e9);
     report_text_run(b, v->utf8, out);
     put_beliefs(b, v->utf8, out);
+    put_whose_cpu(b, out);
     put_truth(b, v->utf8, out);
     put_debts(report_debts_of(v, guest, bench), b->truth.stolen, v->utf8, out);
     put_undilated(b, v->utf8, out);
@@ -656,13 +701,12 @@ static void blame_row(const struct report_view *v, struct table *t, const struct
 /* The greatest debtors of one victim by name, the small ones in one row. Returns how many there are. */
 static size_t blame_rows(const struct report_view *v, struct table *t, const struct vt_blame *b, size_t left)
 {
-    enum { NAMED = 8 };
     size_t n = 1, named;
     uint64_t rest = 0;
     char text[FORMAT_LEN];
     while (n < left && strcmp(b[n].victim, b->victim) == 0)
         n++;
-    named = n > NAMED + 1 ? NAMED : n;
+    named = named_debtors(n);
     for (size_t i = 0; i < named; i++)
         blame_row(v, t, b, b[i].culprit, report_culprit_kind(b[i].kind), b[i].ns, i == 0);
     for (size_t i = named; i < n; i++)

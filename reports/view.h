@@ -71,7 +71,9 @@ extern const char *const report_claim_names[];
 bool report_belief(const struct vt_belief *belief, const struct report_clock *clock, uint64_t *ret_ns);
 
 /** What that clock ought to have said. */
-struct vt_figure report_truth(const struct vt_benchmark *b, enum report_claim claim);
+struct vt_figure report_truth(const struct vt_benchmark *b, const struct report_clock *clock);
+/** What the benchmark's own processes truly used. False: its tasks were not told. */
+bool report_own_cpu(const struct vt_benchmark *b, struct vt_figure *ret);
 
 struct vt_figure report_figure_sum(struct vt_figure a, struct vt_figure b);
 /** Time of all states but ABSENT. */

@@ -369,6 +369,15 @@ static void a_system_tells_runs_and_processes(void **state)
     runs[1].processes = &process;
     runs[1].nr_processes = 1;
     runs[1].untold_ns = 3 * S;
+    runs[1].strangers_ns = 2 * S;
+    runs[1].undilated.unplayed = "of too much";
+    runs[1].takes_turns = true;
+    for (uint32_t i = 0; i < 3; i++) {
+        runs[i].believed.have |= VTG_HAVE_CPUTIME;
+        runs[i].believed.cputime_ns = 4 * S;
+        runs[i].undilated.low_ns = (2 + i) * S;
+        runs[i].undilated.high_ns = (4 + i) * S;
+    }
     m->guest[0].benchmarks = runs;
     m->guest[0].nr_benchmarks = 3;
     m->view.debts = NULL;
@@ -379,7 +388,16 @@ static void a_system_tells_runs_and_processes(void **state)
     assert_non_null(strstr(text, "of 3.000 s of its vCPUs' time no task was told"));
     assert_non_null(strstr(text, "guest-1: spin, 3 runs"));
     assert_non_null(strstr(text, "elapsed 11.000 s +-9.09 %, CPU 10.500 s +-9.52 %"));
-    assert_non_null(strstr(text, "undilated elapsed 2.504 s +-0.00 %"));
+    /* the middle of an interval is nobody's: the work may have taken as long as its high end */
+    assert_non_null(strstr(text, "undilated elapsed from 3.000 s +-33.33 %, to 5.000 s +-20.00 %"));
+    /* of two runs no task was told: of none it is taken */
+    assert_non_null(strstr(text, "CPU of all that its vCPUs did 2.501 s +-0.00 %"));
+    assert_non_null(strstr(text, "for 2.000 s of that tasks ran of which nobody told who they are"));
+    assert_non_null(strstr(text, "(its tasks do not narrow it: of"));
+    assert_non_null(strstr(text, "take turns on one thread"));
+    /* 4 s of its processes: of the second run beside their 2 s, of the others beside all, which is said */
+    assert_non_null(strstr(text, "process CPU time       4.000 s            2.000 s  +100.0 %"));
+    assert_non_null(strstr(text, "true is of all that its vCPUs did"));
     assert_null(strstr(text, "guest-1: spin on vCPU")); /* of a system, the vCPU says nothing */
     free(text);
     cJSON *root = json_of(&m->view);
@@ -387,8 +405,42 @@ static void a_system_tells_runs_and_processes(void **state)
     assert_int_equal(at(root, "guests.0.benchmarks.1.processes.0.pid")->valuedouble, 4711);
     assert_int_equal(at(root, "guests.0.benchmarks.1.processes.0.true.stolen.ns")->valuedouble, 7 * S);
     assert_string_equal(at(root, "guests.0.benchmarks.1.processes.0.by")->valuestring, "bpf");
+    assert_int_equal(at(root, "guests.0.benchmarks.1.true.own_used.ns")->valuedouble, 2 * S);
+    assert_true(cJSON_IsNull(at(root, "guests.0.benchmarks.0.true.own_used")));
     assert_true(cJSON_IsNull(at(root, "guests.1.benchmarks.0.run")));
     cJSON_Delete(root);
+}
+
+/* "one" may be a VM and this guest's own helper; a host has more processes than a line may hold. */
+static void debtors_of_a_benchmark_have_a_kind_and_the_small_ones_are_one(void **state)
+{
+    struct made *m = *state;
+    struct vt_blame rows[12];
+    struct report_debts debts = { .known = true, .n = 12, .rows = rows }, *of_guests[3] = { &debts };
+    for (unsigned i = 0; i < 12; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "p%u", i);
+        make_blame(&rows[i], "guest-1", name, VT_CULPRIT_PROCESS, (12 - i) * S / 100);
+    }
+    make_blame(&rows[0], "guest-1", "one", VT_CULPRIT_VM, S);
+    make_blame(&rows[1], "guest-1", "one", VT_CULPRIT_OWN_HELPER, S / 2);
+    make_blame(&rows[2], "guest-1", "interrupts", VT_CULPRIT_IRQ, S / 4);
+    m->guest[0].nr_benchmarks = 1;
+    m->guest[1].nr_benchmarks = m->guest[2].nr_benchmarks = 0;
+    m->view.debts = of_guests;
+    char *text = text_of(&m->view);
+    assert_non_null(
+        strstr(text, "by         one (vm) 1.000 s, one (own-helper) 500.000 ms, interrupts 250.000 ms,"));
+    assert_non_null(strstr(text, "p7 (process)"));
+    assert_null(strstr(text, "p8 (process)"));
+    assert_non_null(strstr(text, "4 others 100.000 ms")); /* 40 + 30 + 20 + 10 */
+    free(text);
+    rows[8].ns += S; /* nine are named: the ninth is no shorter as "another" */
+    debts.n = 9;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "p8 (process)"));
+    assert_null(strstr(text, "1 others"));
+    free(text);
 }
 
 static void a_hostile_name_does_not_command_gnuplot(void **state)
@@ -1033,6 +1085,7 @@ int main(void)
         T(json_dilation_is_taken_from_mark_to_mark),
         T(hostile_names_stay_words),
         T(a_system_tells_runs_and_processes),
+        T(debtors_of_a_benchmark_have_a_kind_and_the_small_ones_are_one),
         T(a_hostile_name_does_not_command_gnuplot),
         T(clocks_of_a_system_are_told_and_hostile_words_stay_words),
         T(what_befell_a_guest_is_named_once),
