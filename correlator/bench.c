@@ -58,9 +58,10 @@ static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
     "by the "
     "same tasks, timers and devices, each after the same work; each hold, and a sleep too long, cost up to "
-    "2.6 exits of at most 80 us and 0.2 ms for cold caches; timers go off as late as the best quarter did, or twice; "
+    "2.6 exits of at most 80 us and 0.2 ms for cold caches; timers go off as late as the best quarter did, "
+    "or twice; "
     "a device that the vCPU was kept from was as quick as in the middle half of the other waits; to wake "
-    "an idle vCPU takes up to 0.1 ms; other tasks come as often as time goes by; all of this host's own "
+    "an idle vCPU takes up to 0.2 ms; other tasks come as often as time goes by; all of this host's own "
     "steal in the window may have hit it; time of unknown state may have been delay";
 
 /* Of an exit to the host, there and back. */

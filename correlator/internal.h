@@ -430,12 +430,14 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* low: without what resuming cost */
-    uint64_t waits_ns;        /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
+    uint64_t
+        waits_ns; /* in low_ns: so much of waits for devices may have been the monitor's threads' delay */
 };
 
 /** resume_ns: what each resumption may have cost; b->window, b->untold_ns are there; budget as above. 0 or
  * -ENOMEM. */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget, struct vt_replayed *ret);
+              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget,
+              struct vt_replayed *ret);
 
 #endif
