@@ -5,14 +5,15 @@
 # taken alone is an interval, which must hold the run alone. VT_PAIRS for more than two pairs,
 # VT_CPU for another CPU than the last.
 # What is asked for is 95 % of 40 pairs and a median width of 25 %; the test holds vtime to what it keeps
-# so far: sleeps do; a disk's interval holds the run alone, and is 57 % wide (a starved guest's short
-# steps are several times as long on cold caches); at barriers 85 % do, 27 % wide.
+# so far: sleeps do, 19 % wide; a disk's interval holds the run alone, but is some 60 % wide (a starved
+# guest's short steps are several times as long on cold caches); at barriers 88 to 95 % do, 29 to 33 % wide.
 bats_require_minimum_version 1.5.0
 load helpers
 load ../guests/guests
 
 pairs=${VT_PAIRS:-2}
 cpu=${VT_CPU:-$LAST_CPU}
+# shellcheck disable=SC2034  # bats reads it
 [ -z "${VT_PAIRS:-}" ] || BATS_TEST_RETRIES=0 # a campaign tells all that it saw
 
 setup_file() {
