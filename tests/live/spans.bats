@@ -133,15 +133,15 @@ judge() {
 }
 
 # turn NAME: until that process has done its work once
-turn() { guest_do tcg "echo go >/run/$1.go; read -r _ </run/$1.done" 120; }
+turn() { guest_do spans "echo go >/run/$1.go; read -r _ </run/$1.done" 120; }
 
 # start_turns ITERATIONS: two processes of one benchmark, each with pipes by which it is told to work
 start_turns() {
   local name
   for name in first second; do
-    guest_do tcg "ln -s /bin/loop /run/$name; mkfifo /run/$name.go /run/$name.done"
+    guest_do spans "ln -s /bin/loop /run/$name; mkfifo /run/$name.go /run/$name.done"
   done
-  guest_do tcg "vtime-agent bench --name turns -- sh -c '/run/first turns 2 $1 /run/first.go /run/first.done >/run/first.out & /run/second turns 1 $(($1 * 2)) /run/second.go /run/second.done >/run/second.out; wait'" 240 >"$BATS_TEST_TMPDIR/bench.out" &
+  guest_do spans "vtime-agent bench --name turns -- sh -c '/run/first turns 2 $1 /run/first.go /run/first.done >/run/first.out & /run/second turns 1 $(($1 * 2)) /run/second.go /run/second.done >/run/second.out; wait'" 240 >"$BATS_TEST_TMPDIR/bench.out" &
   bench_pid=$!
 }
 
@@ -150,7 +150,7 @@ start_turns() {
 judge_turns() {
   local name
   for name in first second; do
-    "$VTIME" report --json "$run_vt" | jq -r --arg name $name '.guests[] | select(.name == "tcg").benchmarks[] |
+    "$VTIME" report --json "$run_vt" | jq -r --arg name $name '.guests[] | select(.name == "spans").benchmarks[] |
       select(.name == "turns").processes[] | select(.name == $name) |
       [.by, .of_benchmark, .true.used.ns + .true.overhead.ns, .true.stolen.ns, .on_vcpu_ns, .waited_ns] | @tsv' |
       paste - "$BATS_TEST_TMPDIR/$name.out"
@@ -178,45 +178,45 @@ judge_turns() {
 
 @test "TCG: two processes by turns, of which only one is starved, lose what each has lost" {
   local before delay
-  start_tcg_guest tcg --cpu "$cpu" --agent '--tasks'
-  record_guest tcg 'loop 10000000'
+  start_tcg_guest spans --cpu "$cpu" --agent '--tasks'
+  record_guest spans 'loop 10000000'
   start_turns 150000000
-  favour tcg --fifo
+  favour spans --fifo
   turn first
-  favour tcg --other
-  starve tcg
-  before=$(waited tcg)
+  favour spans --other
+  starve spans
+  before=$(waited spans)
   turn second
-  delay=$(($(waited tcg) - before))
+  delay=$(($(waited spans) - before))
   end_rivals
-  favour tcg --fifo
+  favour spans --fifo
   turn first
-  favour tcg --other
+  favour spans --other
   wait "$bench_pid"
-  for name in first second; do guest_do tcg "cat /run/$name.out" >"$BATS_TEST_TMPDIR/$name.out"; done
+  for name in first second; do guest_do spans "cat /run/$name.out" >"$BATS_TEST_TMPDIR/$name.out"; done
   stop_record
   [ -z "${VT_KEEP:-}" ] || cp "$run_vt" "$VT_KEEP/turns.vt"
   judge_turns "$delay"
 }
 
 @test "TCG: work and sleep" {
-  start_tcg_guest tcg --cpu "$cpu" --agent '--tasks'
-  run_pairs tcg 'loop sleepwork 100 1500000 5000'
+  start_tcg_guest spans --cpu "$cpu" --agent '--tasks'
+  run_pairs spans 'loop sleepwork 100 1500000 5000'
   stop_record
-  judge "$run_vt" tcg sleepwork 5 25
+  judge "$run_vt" spans sleepwork 5 25
 }
 
 @test "TCG: work and a disk" {
-  start_tcg_guest tcg --cpu "$cpu" --agent '--tasks' --disk 64
-  run_pairs tcg 'loop disk 150 1000000 /dev/vda'
+  start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
+  run_pairs spans 'loop disk 150 1000000 /dev/vda'
   stop_record
-  judge "$run_vt" tcg disk 5 75
+  judge "$run_vt" spans disk 5 75
 }
 
 @test "TCG: two vCPUs that meet, one of which is starved" {
   [ "$(nproc)" -gt 1 ] || skip "needs two CPUs"
-  start_tcg_guest tcg --smp 2 --cpu "$cpu,$(((cpu + 1) % $(nproc)))" --agent '--tasks'
-  run_pairs tcg 'loop barrier 150 1500000'
+  start_tcg_guest spans --smp 2 --cpu "$cpu,$(((cpu + 1) % $(nproc)))" --agent '--tasks'
+  run_pairs spans 'loop barrier 150 1500000'
   stop_record
-  judge "$run_vt" tcg barrier 20 40
+  judge "$run_vt" spans barrier 20 40
 }
