@@ -129,7 +129,10 @@ static void say_agent_event(char *out, size_t n, const struct vt_clock_event *e,
         snprintf(out, n, "agent: %" PRId64 " views due and not made: it did not run", e->a);
         break;
     case VTG_EVENT_REFUSED:
-        snprintf(out, n, "agent: more processes chosen than the %" PRId64 " that it has room for: of the rest nothing is told", e->a);
+        snprintf(out, n,
+                 "agent: more processes chosen than the %" PRId64
+                 " that it has room for: of the rest nothing is told",
+                 e->a);
         break;
     default:
         snprintf(out, n, "agent: unknown %" PRId64 " %" PRId64 " %s", e->a, e->b, text);
