@@ -581,6 +581,7 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             expect_number(l, "played", b->undilated.played);
             expect_number(l, "processes", (int64_t)b->nr_processes);
             expect_number(l, "untold", (int64_t)b->untold_ns);
+            expect_number(l, "kernel", (int64_t)b->guest_kernel_ns);
             expect_number(l, "run.user", (int64_t)b->run.user_ns);
             expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
             expect_figure(l, "elapsed", &b->elapsed);
