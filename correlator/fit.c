@@ -17,8 +17,8 @@
 #define MAX_EDGES 2048u
 /* Of so many edges one may be a stray: a probe that was late, a slice that was mended. */
 #define STRAY_PARTS      500u
-#define MOST_STRAY_PARTS 100u
-#define MOST_WIDE        10 /* steps between shifts that are about as good: else nothing was learnt */
+#define MOST_STRAY_PARTS 20u /* the map itself may drift in a long window */
+#define MOST_WIDE        10  /* steps between shifts that are about as good: else nothing was learnt */
 #define LEAST_EDGES      64u
 /* What an agent told of the window has mostly come by then. */
 #define ARRIVAL_NS UINT64_C(1000000000)
