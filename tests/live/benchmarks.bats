@@ -33,8 +33,7 @@ teardown() {
 # start_tcg_guest_in_time NAME OPTION…: whose clock keeps step. On a busy machine its kernel may measure the TSC
 # wrongly under emulation (13 times too slow was seen): all its timers come so much too often then.
 start_tcg_guest_in_time() {
-  local tries
-  for tries in $(seq 5); do
+  for _ in $(seq 5); do
     start_tcg_guest "$@"
     ! keeps_step "$1" || return 0
     echo "# $1: its clock does not keep step: booted again" >&3
