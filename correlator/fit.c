@@ -177,7 +177,7 @@ static void extremes(const size_t found[], int n, size_t good, int *ret_low, int
 static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
 {
     const int most = (int)(vt_min(f->bound, STEP_NS * MAX_STEPS) / STEP_NS), n = 2 * most + 1;
-    size_t found[2 * MAX_STEPS + 1];
+    size_t found[2 * MAX_STEPS + 1] = { 0 };
     int best = 0, low, high;
     for (int i = 0; i < n; i++) {
         found[i] = strays(f, i - most);
