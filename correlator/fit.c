@@ -17,8 +17,8 @@
 #define MAX_EDGES 2048u
 /* Of so many edges one may be a stray: a probe that was late, a slice that was mended. */
 #define STRAY_PARTS      500u
-#define MOST_STRAY_PARTS 100u
-#define MOST_WIDE        10 /* steps between shifts that are about as good: else nothing was learnt */
+#define MOST_STRAY_PARTS 20u /* the map itself may drift in a long window */
+#define MOST_WIDE        10  /* steps between shifts that are about as good: else nothing was learnt */
 #define LEAST_EDGES      64u
 /* What an agent told of the window has mostly come by then. */
 #define ARRIVAL_NS UINT64_C(1000000000)
@@ -108,7 +108,7 @@ static int add_edge(struct fit *f, const struct vt_guest_time *time, const struc
     const guest_tsc tsc = { s->from };
     host_ns at;
     uint64_t bound;
-    if (!r || n == 0 || s[-1].end == VTG_TASK_UNKNOWN || s[-1].to != s->from ||
+    if (!r || batch->first + n == 0 || s[-1].end == VTG_TASK_UNKNOWN || s[-1].to != s->from ||
         time->to_ns(time->context, batch->cpu, tsc, batch->host, &at, &bound) || at.v <= f->window.from.v ||
         at.v >= f->window.to.v)
         return 0;
@@ -173,12 +173,11 @@ static void extremes(const size_t found[], int n, size_t good, int *ret_low, int
         ;
 }
 
-/* The shift with the fewest strays, if those that are about as good are near it, and not all that there are.
- */
+/* Between the shifts with the fewest strays, if they are near each other, and not all that there are. */
 static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
 {
     const int most = (int)(vt_min(f->bound, STEP_NS * MAX_STEPS) / STEP_NS), n = 2 * most + 1;
-    size_t found[2 * MAX_STEPS + 1];
+    size_t found[2 * MAX_STEPS + 1] = { 0 };
     int best = 0, low, high;
     for (int i = 0; i < n; i++) {
         found[i] = strays(f, i - most);
@@ -189,10 +188,9 @@ static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
     extremes(found, n, found[best] + 1 + f->nr_edge / STRAY_PARTS, &low, &high);
     if (low == 0 || high == n - 1 || high - low > MOST_WIDE || found[best] > f->nr_edge / MOST_STRAY_PARTS)
         return;
-    const int off = high - best > best - low ? high - best : best - low;
     *ret = (struct vt_fit){ .found = true,
-                            .shift_ns = (best - most) * (int64_t)STEP_NS,
-                            .bound_ns = STEP_NS * (uint64_t)(off + 1) };
+                            .shift_ns = (low + high - 2 * most) * (int64_t)STEP_NS / 2,
+                            .bound_ns = STEP_NS * (uint64_t)(high - low + 2) / 2 };
 }
 
 int vt_fit_tasks(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,

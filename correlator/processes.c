@@ -205,46 +205,48 @@ static void note_resumption(void *context, const struct vt_piece *piece)
     *at = class == VT_CLASS_STOLEN || class == VT_CLASS_STALLED || class == VT_CLASS_PAUSED ? piece->to : 0;
 }
 
-/*
- * The n-th of the batch is an interrupt, which hit what stands before it: from when on was its
- * vCPU on the way to it?  Its own begin, if nothing says more.
- */
-static uint64_t pending_since(const struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+/* The i-th is an interrupt, which hit what stands before it: when was its vCPU resumed and began the way to
+ * it? 0: it was not pending. */
+static uint64_t pending_since(const struct pass *p, const struct vt_task_batch *batch, size_t i)
 {
-    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[i];
     struct vt_window hit, w;
     uint64_t bound, at = 0;
     if (!place(p, batch, s[-1].from, s[-1].to, &hit, &bound) || bound > VT_PENDING_NS / 2)
         return 0;
     w = (struct vt_window){ { vt_max(hit.from.v, hit.to.v - vt_min(hit.to.v, VT_PENDING_NS)) }, hit.to };
-    for (size_t i = 0; i < p->nr_vcpu && *p->budget; i++) {
-        if (p->vcpu[i]->row.index != batch->cpu)
+    for (size_t v = 0; v < p->nr_vcpu && *p->budget; v++) {
+        if (p->vcpu[v]->row.index != batch->cpu)
             continue;
-        spend(p, 1 + vt_slices_in(p->vcpu[i], w));
-        vt_walk(p->c, p->vcpu[i], w, note_resumption, &at, NULL);
+        spend(p, 1 + vt_slices_in(p->vcpu[v], w));
+        vt_walk(p->c, p->vcpu[v], w, note_resumption, &at, NULL);
     }
     return at;
 }
 
-/* Is the n-th of the batch an interrupt, and the one before it what that hit? */
-static bool is_hit(const struct pass *p, const struct vt_task_batch *batch, uint32_t n)
+/*
+ * Is the i-th of all that was told an interrupt, and the one before it what that hit?  Ticks of the TSC
+ * that are the same are no chance: one ends where the other begins, in this batch or from one to the next.
+ */
+static bool is_hit(const struct pass *p, size_t i)
 {
     const struct vt_task_log *log = &p->m->tasks;
-    const struct vt_task_stretch *s = &log->stretch[batch->first + n];
-    return n > 0 && n < batch->nr && s->who < log->nr_task && log->task[s->who].tid == VTG_TID_INTERRUPTS &&
-           s[-1].to == s->from;
+    const struct vt_task_stretch *s = &log->stretch[i];
+    return i > 0 && i < log->nr_stretch && s->who < log->nr_task &&
+           log->task[s->who].tid == VTG_TID_INTERRUPTS && s[-1].to == s->from;
 }
 
 static bool place_nth(const struct pass *p, const struct vt_task_batch *batch, uint32_t n,
                       struct vt_window *ret, uint64_t *ret_bound)
 {
-    const struct vt_task_stretch *s = &p->m->tasks.stretch[batch->first + n];
+    const size_t i = batch->first + n;
+    const struct vt_task_stretch *s = &p->m->tasks.stretch[i];
     uint64_t at;
     if (!place(p, batch, s->from, s->to, ret, ret_bound))
         return false;
-    if (is_hit(p, batch, n) && (at = pending_since(p, batch, n)))
+    if (is_hit(p, i) && (at = pending_since(p, batch, i)))
         ret->from.v = vt_min(at, ret->from.v);
-    if (is_hit(p, batch, n + 1) && (at = pending_since(p, batch, n + 1)))
+    if (is_hit(p, i + 1) && (at = pending_since(p, batch, i + 1)))
         ret->to.v = vt_max(ret->from.v, at);
     return ret->from.v < ret->to.v;
 }

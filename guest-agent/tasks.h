@@ -11,7 +11,8 @@
  * and begins the next.  Where the kernel's clock is the TSC, or kvm-clock, which is made of it, stamps are
  * CLOCK_MONOTONIC, converted between pairs of TSC and clock that are read at each drain: off by some 30 ns,
  * and vta_tasks_bound() says how much at most.  Elsewhere they are the TSC itself, read by the perf event
- *   msr/tsc/: exact to the tick, 0.1 us dearer.  A switch that no probe saw is a loss;
+ *   msr/tsc/: exact to the tick, 0.1 us dearer.  Interrupts, but for those of the idle task, are stretches of
+ *   VTG_TID_INTERRUPTS, cut out of that of whom they hit.  A switch that no probe saw is a loss;
  *   where the scheduler's own account tells when the task that is next seen to leave had
  *   come, his stretch begins then, to some microseconds.
  * VTG_TASKS_PERF (perf_event_paranoid < 0 or root, kernel 4.3+).  All tasks of all

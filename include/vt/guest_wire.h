@@ -204,7 +204,7 @@ struct vtg_task {
 
 /*
  * Stretches of tasks on one vCPU, in order of time, packed by include/vt/task_pack.h.
- * `tid` 0 is the idle task.
+ * `tid` 0 is the idle task, VTG_TID_INTERRUPTS (task_pack.h) an interrupt.
  */
 #define VTG_TASKS_BYTES 992
 struct vtg_tasks {

@@ -3,9 +3,9 @@
 # The user's moment of truth: a fixed loop in a Linux guest, alone and beside three rivals on
 # its CPU. The guest believes that it used several times as much; vtime says what it really
 # used and what it would have taken alone. VT_PAIRS for more than three pairs.
-# What is asked for is 1 % of the CPU used and 3 % of the time alone; the test holds vtime to
-# what it keeps so far on a busy machine: a starved guest does work that it does not do
-# alone (its ticks, its agent's views, what was cold in the caches), not all of which is told apart.
+# What is asked for is 1 % of the CPU used and 3 % of the time alone, in the median of five runs on a quiet
+# machine. Here are three, beside whatever else the machine does: what the others do to its caches and its
+# clock the loop really uses, alone and starved, and no account can tell it from work.
 bats_require_minimum_version 1.5.0
 load helpers
 load ../guests/guests
@@ -30,6 +30,28 @@ teardown() {
   end_children
 }
 
+# start_tcg_guest_in_time NAME OPTION…: whose clock keeps step. On a busy machine its kernel may measure the TSC
+# wrongly under emulation (13 times too slow was seen): all its timers come so much too often then.
+start_tcg_guest_in_time() {
+  for _ in $(seq 5); do
+    start_tcg_guest "$@"
+    ! keeps_step "$1" || return 0
+    echo "# $1: its clock does not keep step: booted again" >&3
+    end_guest "$1"
+  done
+  return 1
+}
+
+# keeps_step NAME: by a quarter, as commands take their time, too
+keeps_step() {
+  local from to begin=$EPOCHREALTIME
+  from=$(guest_do "$1" 'cut -d" " -f1 /proc/uptime')
+  sleep 2
+  to=$(guest_do "$1" 'cut -d" " -f1 /proc/uptime')
+  awk -v guest="$to $from" -v host="$EPOCHREALTIME $begin" '
+    BEGIN { split(guest, g); split(host, h); r = (g[1] - g[2]) / (h[1] - h[2]); exit !(r > 0.75 && r < 1.25) }'
+}
+
 # run_pairs NAME ITERATIONS: the loop alone and starved, in turns
 run_pairs() {
   local i
@@ -42,12 +64,12 @@ run_pairs() {
 }
 
 # pairs_of FILE NAME: a line per pair, in ns: what the guest charged alone and starved; what
-# the loop really used alone and starved (its process, where its stretches are told; else all
-# of the guest); undilated low and high, alone and starved; residual
+# the loop really used alone and starved (its process, where its stretches are told; the guest's
+# programs, where its kernel is a process of its own); undilated low and high, alone and starved; residual
 pairs_of() {
   "$VTIME" report --json "$1" | jq -r --arg name "$2" '
     def used: [.processes[] | select(.name == "loop" and .by == "bpf").true] as $loop |
-      (if $loop == [] then [.true] else $loop end) | map(.used.ns + .overhead.ns) | add;
+      ((if $loop == [] then [.true] else $loop end) | map(.used.ns + .overhead.ns) | add) - (.guest_kernel_ns // 0);
     [.guests[] | select(.name == $name).benchmarks[]] as $all |
     $all[] | select(.name | startswith("alone")) | . as $a | (.name | ltrimstr("alone-")) as $i |
     ($all[] | select(.name == "starved-" + $i)) as $s |
@@ -74,14 +96,14 @@ judge() {
       b = median(believed, NR); u = 100 * (median(used, NR) - 1); e = 100 * (median(undilated, NR) - 1); w = 100 * median(width, NR)
       printf "# %s: in the median the guest charged %.2f times as much; used %+.2f %%, undilated %+.2f %%, interval %.2f %% wide\n",
         name, b, u, e, w
-      exit !(bad == 0 && b > 2 && u < 35 && u > -20 && e < 45 && e > -20 && w < 25)
+      exit !(bad == 0 && b > 2 && u < 5 && u > -5 && e < 6 && e > -6 && w < 8)
     }' "$BATS_TEST_TMPDIR/pairs" >&3
 }
 
 @test "TCG: a starved loop used what it used alone, and would have taken as long" {
-  start_tcg_guest tcg --cpu "$LAST_CPU" --agent '--tasks'
+  start_tcg_guest_in_time tcg --cpu "$LAST_CPU" --agent '--tasks'
   start_record "$run_vt"
-  run_pairs tcg 400000000
+  run_pairs tcg 700000000
   stop_record
   judge "$run_vt" tcg
 }
@@ -89,7 +111,7 @@ judge() {
 @test "UML: the same" {
   start_uml_guest uml --cpu "$LAST_CPU"
   start_record "$run_vt" --agent "uml=unix:$GUESTS_DIR/uml/agent"
-  run_pairs uml 500000000
+  run_pairs uml 800000000
   stop_record
   judge "$run_vt" uml
 }

@@ -43,6 +43,8 @@ struct peer_task {
 };
 struct peer_cpu {
     uint64_t first, last, sum, gaps, overlaps;
+    uint32_t tid; /* who runs, or was hit by an interrupt: the kernel charges him with it */
+    bool is_hit;
 };
 struct seen {
     struct peer_task *tasks; /* by tid */
@@ -62,7 +64,11 @@ static uint64_t monotonic_ns(void)
 static void take_stretch(struct seen *seen, uint32_t number, const struct vtg_stretch *s)
 {
     struct peer_cpu *cpu = &seen->cpus[number % MAX_CPUS];
-    struct peer_task *task = &seen->tasks[s->tid % MAX_TIDS];
+    const bool is_interrupt = s->tid == VTG_TID_INTERRUPTS, goes_on = cpu->is_hit && s->tid == cpu->tid;
+    if (!is_interrupt)
+        cpu->tid = s->tid;
+    cpu->is_hit = is_interrupt;
+    struct peer_task *task = &seen->tasks[cpu->tid % MAX_TIDS];
     if (!cpu->last)
         cpu->first = cpu->last = s->from;
     if (s->from < cpu->last)
@@ -72,12 +78,14 @@ static void take_stretch(struct seen *seen, uint32_t number, const struct vtg_st
     cpu->last = s->to;
     cpu->sum += s->to - s->from;
     task->run += s->to - s->from;
+    seen->stretches++;
+    seen->ends[s->end]++;
+    if (is_interrupt || goes_on)
+        return;
     task->waited += s->waited;
     task->wakes[s->wake]++;
     if (s->wake == VTG_WAKE_TASK && task->mark && seen->tasks[s->waker % MAX_TIDS].mark == task->mark)
         task->wakes_by_kin++;
-    seen->stretches++;
-    seen->ends[s->end]++;
     if (s->tid && !task->named) {
         fprintf(stderr, "taskpeer: nobody said who %u is (cpu %u, %" PRIu64 " ticks, end %d)\n", s->tid,
                 number, s->to - s->from, (int)s->end);

@@ -593,6 +593,7 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             expect_number(l, "unplaced", (int64_t)b->unplaced_ns);
             expect_number(l, "takes_turns", b->takes_turns);
             expect_number(l, "unplayed", b->undilated.unplayed != NULL);
+            expect_number(l, "kernel", (int64_t)b->guest_kernel_ns);
             expect_number(l, "run.user", (int64_t)b->run.user_ns);
             expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
             expect_figure(l, "elapsed", &b->elapsed);
