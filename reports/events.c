@@ -177,6 +177,15 @@ static void say_channel_event(char *out, size_t n, uint32_t kind, int64_t count,
     case VT_CHANNEL_CLAIMED:
         snprintf(out, n, "channel: claimed to be %s, and is not", text);
         break;
+    case VT_CHANNEL_HELD:
+        snprintf(out, n, "channel: %s is held by another (a recorder?): what its agent says is not here",
+                 text);
+        break;
+    case VT_CHANNEL_PACED:
+        snprintf(out, n,
+                 "channel: said more than a VM may in the long run, and had to wait %" PRId64 " times",
+                 count);
+        break;
     case VT_CHANNEL_ABSURD:
         snprintf(out, n,
                  "channel: absurd, %" PRId64 " answers that nobody asked for, or sent before they were asked",
