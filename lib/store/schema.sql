@@ -124,7 +124,7 @@ CREATE TABLE exits (
   id         INTEGER PRIMARY KEY,
   vcpu       INTEGER NOT NULL REFERENCES vcpu (id),
   at_ns      INTEGER NOT NULL,
-  reason     INTEGER NOT NULL, -- codes 'exit-vmx', 'exit-svm' or 'exit-arm64', by meta's exit_isa
+  reason     INTEGER NOT NULL, -- codes 'exit-vmx' or 'exit-svm', by meta's exit_isa
   count      INTEGER NOT NULL,
   kernel_ns  INTEGER NOT NULL, -- in KVM_RUN: no HLT sleep, polling, pre-emption or interrupt
   user_ns    INTEGER NOT NULL, -- in the monitor
