@@ -137,10 +137,8 @@ void vt_agents_close(struct vt_agents *a)
     if (!a)
         return;
     for (size_t i = 0; i < MAX_CHANNELS; i++)
-        if (a->channels[i].fd >= 0) {
-            close(a->channels[i].fd);
-            a->channels[i].fd = -1;
-        }
+        if (a->channels[i].fd >= 0)
+            vt_channel_drop(&a->channels[i]);
     for (size_t i = 0; i < a->nr_ends; i++)
         vt_agent_unlisten(&a->ends[i].address, a->ends[i].listen_fd);
     vt_agent_unlisten(&a->address, a->fd);

@@ -92,13 +92,18 @@ static void disarm(struct vt_channel *c)
     c->armed = false;
 }
 
+void vt_channel_drop(struct vt_channel *c)
+{
+    vt_names_release(&c->names);
+    close(c->fd);
+    c->fd = -1;
+}
+
 void vt_channel_close(struct vt_channel *c)
 {
     vt_channel_flush(c, true);
     c->sink->lost_elsewhere += c->lost;
-    vt_names_release(&c->names);
-    close(c->fd);
-    c->fd = -1;
+    vt_channel_drop(c);
 }
 
 /* ---- who it is ---- */

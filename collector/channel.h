@@ -106,6 +106,9 @@ void vt_channel_happens(struct vt_channel *c, enum vt_channel_event_kind kind, u
 /** What it said of itself and of its tasks, once more: into another recording. */
 void vt_channel_say_again(struct vt_channel *c);
 
+/** Closes; there is no recording any more. */
+void vt_channel_drop(struct vt_channel *c);
+
 /** Writes what befell it and closes. */
 void vt_channel_close(struct vt_channel *c);
 
