@@ -14,11 +14,11 @@
 char LICENSE[] SEC("license") = "GPL";
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct rq {
+struct rq___steal {
     __u64 prev_steal_time_rq; /* CONFIG_PARAVIRT_TIME_ACCOUNTING */
 };
 struct cfs_rq___rq { /* CONFIG_FAIR_GROUP_SCHED */
-    struct rq *rq;
+    struct rq___steal *rq;
 };
 #pragma clang attribute pop
 
@@ -31,7 +31,7 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
     const struct cfs_rq___rq *of = (void *)next->se.cfs_rq;
-    struct rq *rq = (void *)0;
+    struct rq___steal *rq = (void *)0;
 
     (void)preempt, (void)prev;
     if (bpf_get_smp_processor_id() + 1 != cpu_plus_1 || !next->pid)
