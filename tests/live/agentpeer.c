@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -440,6 +441,7 @@ int main(int argc, char **argv)
     static struct peer p;
     if (argc < 2)
         return 2;
+    signal(SIGPIPE, SIG_IGN); /* an agent may be gone when it is asked */
     p.address = argv[1];
     p.ping_ns = (argc > 2 ? (uint64_t)atoi(argv[2]) : 50) * 1000000u;
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
