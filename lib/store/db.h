@@ -117,6 +117,8 @@ int vt_db_integer(struct vt_store *store, const char *sql, int64_t *ret, struct 
 int vt_schema_create(struct vt_store *store, struct vt_err *err);
 /** Is this database a recording, of our version or an older one that we read, table by table? */
 int vt_schema_check(struct vt_store *store, struct vt_err *err);
+/** Are two statements of SQL the same but for blanks and comments? */
+bool vt_schema_same_words(const char *a, const char *b);
 /** An older one, checked: gets what it lacks. */
 int vt_schema_bring_up(struct vt_store *store, struct vt_err *err);
 

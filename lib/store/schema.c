@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "store/db.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -210,13 +211,39 @@ static bool is_later(const char *table, int64_t version)
     return false;
 }
 
-/* Every table of the model must be in the file, with the same words: no view, trigger or column of another's.
+/* The next character of a statement outside quotes: blanks and comments are one blank. */
+static char next_of(const char **at, char quote)
+{
+    const char *p = *at;
+    while (!quote && (isspace((unsigned char)*p) || strncmp(p, "--", 2) == 0))
+        p += *p == '-' ? strcspn(p, "\n") : 1;
+    const bool blank = p != *at;
+    *at = blank || !*p ? p : p + 1;
+    return blank ? ' ' : *p;
+}
+
+bool vt_schema_same_words(const char *a, const char *b)
+{
+    char quote = 0, c;
+    do {
+        c = next_of(&a, quote);
+        if (c != next_of(&b, quote))
+            return false;
+        if (quote ? c == quote : c == '\'' || c == '"')
+            quote = quote ? 0 : c;
+    } while (c);
+    return true;
+}
+
+/*
+ * Every table of the model must be in the file, with the same words but for comments: no view, trigger
+ * or column of another's.
  */
 static int compare_tables(struct vt_store *store, struct vt_store *model, int64_t version, struct vt_err *err)
 {
     static const char list[] = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND "
                                "name NOT LIKE 'sqlite_%' AND type = 'table'";
-    static const char find[] = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
+    static const char find[] = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     sqlite3_stmt *wanted = NULL, *found = NULL;
     int r = vt_db_prepare(model, list, &wanted, err);
     if (r == 0)
@@ -227,8 +254,10 @@ static int compare_tables(struct vt_store *store, struct vt_store *model, int64_
             continue;
         }
         sqlite3_bind_value(found, 1, sqlite3_column_value(wanted, 0));
-        sqlite3_bind_value(found, 2, sqlite3_column_value(wanted, 1));
         r = vt_db_step(store, found, err);
+        const char *sql = r == 1 ? (const char *)sqlite3_column_text(found, 0) : NULL;
+        if (r == 1 && (!sql || !vt_schema_same_words(sql, (const char *)sqlite3_column_text(wanted, 1))))
+            r = 0;
         if (r == 0)
             r = vt_fail(err, EUCLEAN, "%s is damaged: its table %s is missing or another", store->path,
                         (const char *)sqlite3_column_text(wanted, 0));

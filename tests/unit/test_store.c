@@ -876,6 +876,28 @@ static void another_schema_is_refused(void **state)
     fails(EUCLEAN, "its table loss", vt_store_open(p->path, &store, &err));
 }
 
+/* Comments are for who reads the schema; a word of another table's is another table. */
+static void tables_are_known_by_their_words(void **state)
+{
+    const struct place *p = *state;
+    struct vt_store *store = NULL;
+    assert_true(vt_schema_same_words("CREATE TABLE a (b INTEGER, -- one\n  c TEXT -- 'two\n)",
+                                     "CREATE TABLE a (b INTEGER,\n\tc TEXT\n)"));
+    assert_false(vt_schema_same_words("CREATE TABLE a (b INTEGER)", "CREATE TABLE a (b INTEGER, c)"));
+    assert_false(vt_schema_same_words("a CHECK (b != '--x')", "a CHECK (b != '--y')"));
+    assert_false(vt_schema_same_words("a 'b -- c'", "a 'b '"));
+    assert_false(vt_schema_same_words("a", "ab"));
+    vt_store_close(create(p->path));
+    run_sql(p->path, "PRAGMA writable_schema = ON;"
+                     "UPDATE sqlite_schema SET sql = replace(sql, '--', '-- then:') WHERE name = 'exits'");
+    struct vt_err unsaid = { "" };
+    assert_int_equal(vt_store_open(p->path, &store, &unsaid), 0);
+    vt_store_close(store);
+    run_sql(p->path, "PRAGMA writable_schema = ON;"
+                     "UPDATE sqlite_schema SET sql = replace(sql, 'count ', 'number ') WHERE name = 'exits'");
+    fails(EUCLEAN, "its table exits", vt_store_open(p->path, &store, &err));
+}
+
 /* One of everything, for the tests that damage it. */
 static void write_one_of_each(const char *path)
 {
@@ -1291,6 +1313,7 @@ int main(void)
         test_in_place(without_permission_it_says_so),
         test_in_place(a_file_that_is_no_recording_is_refused),
         test_in_place(another_schema_is_refused),
+        test_in_place(tables_are_known_by_their_words),
         test_in_place(cpus_come_back_and_each_is_there_once),
         test_in_place(addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not),
         test_in_place(kvms_statistics_come_back_and_nonsense_does_not),
