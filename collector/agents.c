@@ -21,7 +21,7 @@ enum {
     ACCEPTS_PER_TICK = MAX_CHANNELS,
     MAX_ENDS = 256, /* named and found */
     /* Connections that one listener refuses in a tick: who tries again at once is not to hold us up. */
-    REFUSALS_PER_TICK = 16,
+    COMERS_PER_TICK = 16,
 };
 
 #define CONNECT_WITHIN (5 * VT_NSEC_PER_SEC)
@@ -36,7 +36,7 @@ struct end {
     uint64_t start_ns;
     int listen_fd; /* -1: we connect */
     bool armed;
-    unsigned refusals_left;
+    unsigned comers_left;
     struct vt_channel *channel; /* of a named or found one: there is one at a time */
     host_ns look_at;            /* not before */
     int told;                   /* the failure that was told last, errno */
@@ -398,14 +398,15 @@ static struct vt_channel *channel_of(struct vt_agents *a, const struct end *end,
 
 static bool may_accept(struct vt_agents *a, struct end *end)
 {
-    if (end->refusals_left == 0)
+    if (end->comers_left == 0)
         return false;
     if (end->address.name[0] == 0)
         return a->sink.store;
     return find_vm(a, end) && (!is_open(end) || end->channel->silent);
 }
 
-/* Where all guests may come, each has one channel: it cannot take the others' room. */
+/* Where all guests may come, each has one channel: it cannot take the others' room, only their turn in a
+ * tick. */
 static bool accept_guest(struct vt_agents *a, struct end *end, int fd)
 {
     struct vt_known_vm vm = { .tgid = 0 };
@@ -446,10 +447,10 @@ static void accept_end(struct vt_agents *a, struct end *end)
     const int fd = accept4(end->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
+    end->comers_left--; /* let in or not: each costs a look at who it is, and rows of its own */
     if (end->address.name[0] ? accept_named(a, end, fd) : accept_guest(a, end, fd))
         return;
     a->sink.lost_elsewhere++;
-    end->refusals_left--;
     close(fd);
 }
 
@@ -459,7 +460,7 @@ static void tick_end(struct vt_agents *a, struct end *end)
 {
     if (is_open(end))
         tick_channel_of(a, end);
-    end->refusals_left = REFUSALS_PER_TICK;
+    end->comers_left = COMERS_PER_TICK;
     if (end->listen_fd >= 0) {
         if (may_accept(a, end))
             watch(a, end->listen_fd, end, &end->armed);
@@ -514,9 +515,12 @@ static bool has_end(const struct vt_agents *a, const struct vt_known_vm *vm)
 /* Ends of processes that are gone make room. */
 static void remove_gone(struct vt_agents *a)
 {
-    for (size_t i = a->nr_ends; i-- > 0;)
-        if (a->ends[i].found && !is_open(&a->ends[i]) && !vt_process_start(a->ends[i].tgid))
+    for (size_t i = a->nr_ends; i-- > 0;) {
+        const uint64_t start_ns = vt_process_start(a->ends[i].tgid); /* a pid may come again */
+        if (a->ends[i].found && !is_open(&a->ends[i]) &&
+            !(start_ns && vt_same_start(start_ns, a->ends[i].start_ns)))
             remove_end(a, &a->ends[i]);
+    }
 }
 
 /* The last one takes its place, and its channels are told. */

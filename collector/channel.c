@@ -46,6 +46,9 @@ static uint64_t random_seed(void)
 static void renew(struct vt_channel *c)
 {
     const host_ns now = vt_host_now();
+
+    if (c->sink->budgets) /* anew: one that is full may have been given to another VM */
+        c->budget = vt_budget_of(c->sink->budgets, c->tgid, c->start_ns, now);
     const uint64_t budget = c->sink->budgets ? vt_budget_left(c->budget, now) : UINT64_MAX;
 
     c->paced = budget < BYTES_PER_TICK;
@@ -60,8 +63,6 @@ void vt_channel_init(struct vt_channel *c, struct vt_channel_sink *sink, int fd,
     *c = (struct vt_channel){ .sink = sink, .fd = fd, .tgid = tgid, .start_ns = start_ns };
     snprintf(c->where, sizeof(c->where), "%s", where);
     c->opened = c->answered = vt_host_now();
-    if (sink->budgets)
-        c->budget = vt_budget_of(sink->budgets, tgid, start_ns, c->opened);
     renew(c);
 }
 
@@ -562,6 +563,8 @@ void vt_channel_time(struct vt_channel *c, host_ns now)
         return;
     c->asked = now;
     c->followed = false;
+    if (!c->armed) /* it is we who do not listen */
+        c->answered = now;
     if (!c->silent && now.v - c->answered.v > SILENT_AFTER)
         c->silent = true;
     if (c->out_at < c->out_len && !write_rest(c))

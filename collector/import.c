@@ -54,6 +54,8 @@ struct import {
     struct session *session;      /* whose words come; NULL: its SYSTEM is still to come */
     struct vt_guest_record hello; /* said before its SYSTEM; type 0: none */
     bool was_behind;              /* the last record with a TSC was made after the end */
+    uint64_t boot_id[2];          /* of the last SYSTEM */
+    bool has_boot, is_over;       /* over: the guest booted after the end, and its TSC began anew */
     int error;
     struct vt_err *err;
 };
@@ -243,7 +245,18 @@ static bool is_left_out(struct import *in, const struct vt_guest_record *rec)
 
     if (tsc)
         in->was_behind = vt_horizon_is_behind(&in->file->horizon, tsc);
+    if (in->is_over)
+        return true;
     return in->was_behind && rec->type != VTG_MARK && rec->type != VTG_TASK;
+}
+
+/* Who boots after the recording's end has a TSC that would be laid into it. */
+static void look_at_boot(struct import *in, const struct vtg_system *system)
+{
+    in->is_over |=
+        in->has_boot && in->was_behind && memcmp(in->boot_id, system->boot_id, sizeof(in->boot_id)) != 0;
+    memcpy(in->boot_id, system->boot_id, sizeof(in->boot_id));
+    in->has_boot = true;
 }
 
 static void put(struct import *in, struct vt_guest_record *rec)
@@ -278,6 +291,8 @@ static void take(void *context, enum vtg_type type, const union vt_frame_body *b
         in->hello.type = 0;
         return;
     }
+    if (type == VTG_SYSTEM)
+        look_at_boot(in, &body->system);
     if (is_left_out(in, &rec)) {
         in->file->behind += 1 + (uint64_t)has_hello;
         in->hello.type = 0;
@@ -353,7 +368,7 @@ static int import_file(struct import *in, struct file *file)
     in->file = file;
     in->session = NULL;
     in->hello.type = 0;
-    in->was_behind = false;
+    in->was_behind = in->has_boot = in->is_over = false;
     const int e = decode_file(in, take);
     return e ? e : tell_all(in);
 }

@@ -255,7 +255,7 @@ static int prepare_ready_fd(const struct vt_record_options *o, struct vt_err *er
 /*
  * The ring must be drained above all when every CPU is wanted by more than one: the recorder goes
  * before ordinary tasks and after everything else that is real-time. A nice level would not do: it
- * counts only within the session's autogroup or cgroup. Children (COMMAND) do not inherit it.
+ * counts only within the session's autogroup or cgroup.
  */
 static void go_first(const struct vt_record_options *o)
 {
@@ -281,10 +281,13 @@ int vt_session_run(struct vt_session *s, const struct vt_record_options *o, stru
     sigprocmask(SIG_BLOCK, NULL, &s->old_mask);
     if ((e = prepare_ready_fd(o, err)) || (e = vt_child_find(o->command, err)) || (e = open_session(s, err)))
         return e;
-    go_first(o);
+    if (s->service) /* while it may */
+        go_first(o);
     if ((s->service && (e = vt_service_begun(s->service, s, err))) ||
         (e = vt_child_start(&s->child, s->agent_path, s->counters, &s->old_mask, err)))
         return e;
+    if (!s->service) /* COMMAND has the caller's policy and nice level */
+        go_first(o);
     if (o->ready_fd >= 0 && write(o->ready_fd, "r", 1) != 1)
         return vt_fail(err, errno, "cannot write to --ready-fd %d: %s", o->ready_fd, strerror(errno));
     s->begun = true;

@@ -38,6 +38,8 @@ bool report_own_cpu(const struct vt_benchmark *b, struct vt_figure *ret)
     bool any = false;
     for (size_t i = 0; i < b->nr_processes; i++) {
         const struct vt_guest_process *p = &b->processes[i];
+        if (p->of_benchmark && p->source == VTG_TASKS_NONE && p->has_charged && p->user_ns + p->sys_ns)
+            return false; /* one of whose stretches nothing was told: all is compared with all */
         if (!p->of_benchmark || p->source == VTG_TASKS_NONE)
             continue;
         const struct vt_figure on = report_figure_sum(p->truth.used, p->truth.overhead);
@@ -46,6 +48,7 @@ bool report_own_cpu(const struct vt_benchmark *b, struct vt_figure *ret)
     }
     if (!any)
         return false;
+    sum.bound_ns += b->untold_ns;
     /* each may have had all of what several shared, together they had no more than all vCPUs */
     const struct vt_figure all = report_figure_sum(b->truth.used, b->truth.overhead);
     const uint64_t most = all.ns + all.bound_ns, above = most > sum.ns ? most - sum.ns : 0;

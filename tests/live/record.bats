@@ -118,7 +118,7 @@ setup() {
 @test "the recorder goes before ordinary tasks, its COMMAND does not, and --no-realtime leaves it" {
   policies() {
     # shellcheck disable=SC2016  # for the inner shell
-    "$VTIME" record -q -o "$1.vt" "${@:2}" -- sh -c 'chrt -p $PPID; chrt -p $$' | awk -F': ' '/policy/ { print $2 }' | paste -sd' '
+    "$VTIME" record -q -o "$1.vt" "${@:2}" -- sh -c 'sleep 0.3; chrt -p $PPID; chrt -p $$' | awk -F': ' '/policy/ { print $2 }' | paste -sd' '
   }
   [ "$(policies "$run_vt.first")" = 'SCHED_RR|SCHED_RESET_ON_FORK SCHED_OTHER' ]
   [ "$(policies "$run_vt.like-others" --no-realtime)" = 'SCHED_OTHER SCHED_OTHER' ]
