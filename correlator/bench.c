@@ -61,7 +61,8 @@ static const char assumptions_played[] =
     "for "
     "cold caches, each sleep too long 0.6 ms more; timers go off as late as the best quarter did, "
     "or twice; "
-    "a device that the vCPU was kept from was as quick as in the middle half of the other waits; to wake "
+    "a device that the vCPU was kept from was as quick as in the middle half of the other waits, unless it "
+    "took 8 times as long; to wake "
     "an idle vCPU takes up to 0.2 ms; all of this host's own "
     "steal in the window may have hit it; time of unknown state may have been delay";
 
@@ -576,6 +577,17 @@ static bool has_told(const struct vt_benchmark *b)
     return b->strangers_ns || (b->nr_processes && b->processes[0].source != VTG_TASKS_NONE);
 }
 
+/* Where the marks are then: they moved with all else, if a map placed them. */
+static struct vt_window fitted_window(const struct fitted_time *f, const struct vt_benchmark *b)
+{
+    struct vt_window w = b->window;
+    if (f->fit.found && b->elapsed.accuracy != VT_ESTIMATED) {
+        w.from.v += (uint64_t)f->fit.shift_ns;
+        w.to.v += (uint64_t)f->fit.shift_ns;
+    }
+    return w;
+}
+
 /*
  * The play leaves out more than the delays that nothing absorbed, or it is not believed.  It may leave out
  * more than all of them: what other tasks did, and timers that were late.
@@ -646,7 +658,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     if (!r)
         r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
-        r = vt_replay(p->c, p->m, &time, end->id, x.resume_ns, b, &p->looks_left, &replayed);
+        r = vt_replay(p->c, p->m, &time, fitted_window(&fitted, b), end->id, x.resume_ns, b, &p->looks_left,
+                      &replayed);
     if (!r && has_told(b))
         b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)

@@ -18,6 +18,7 @@
 /* Of so many edges one may be a stray: a probe that was late, a slice that was mended. */
 #define STRAY_PARTS      500u
 #define MOST_STRAY_PARTS 20u /* the map itself may drift in a long window */
+#define CHANCE_PARTS     4u  /* and of as many as at any other shift: few are astray of a guest hardly held */
 #define MOST_WIDE        10  /* steps between shifts that are about as good: else nothing was learnt */
 #define LEAST_EDGES      64u
 /* What an agent told of the window has mostly come by then. */
@@ -178,15 +179,20 @@ static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
 {
     const int most = (int)(vt_min(f->bound, STEP_NS * MAX_STEPS) / STEP_NS), n = 2 * most + 1;
     size_t found[2 * MAX_STEPS + 1] = { 0 };
+    size_t sum = 0;
     int best = 0, low, high;
+    if (f->bound > STEP_NS * MAX_STEPS)
+        return;
     for (int i = 0; i < n; i++) {
         found[i] = strays(f, i - most);
+        sum += found[i];
         if (found[i] < found[best])
             best = i;
     }
     *budget -= vt_min(*budget, (uint64_t)n * f->nr_edge / 16);
     extremes(found, n, found[best] + 1 + f->nr_edge / STRAY_PARTS, &low, &high);
-    if (low == 0 || high == n - 1 || high - low > MOST_WIDE || found[best] > f->nr_edge / MOST_STRAY_PARTS)
+    if (low == 0 || high == n - 1 || high - low > MOST_WIDE || found[best] > f->nr_edge / MOST_STRAY_PARTS ||
+        found[best] > sum / (size_t)n / CHANCE_PARTS)
         return;
     *ret = (struct vt_fit){ .found = true,
                             .shift_ns = (low + high - 2 * most) * (int64_t)STEP_NS / 2,

@@ -512,11 +512,11 @@ struct vt_replayed {
 };
 
 /**
- * resume_ns: what each resumption may have cost; b->window and what vt_processes_fill() tells are there;
- * budget as above. 0 or -ENOMEM.
+ * window: b->window where `time` puts its marks; resume_ns: what each resumption may have cost; what
+ * vt_processes_fill() tells are there; budget as above. 0 or -ENOMEM.
  */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget,
-              struct vt_replayed *ret);
+              struct vt_window window, uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b,
+              uint64_t *budget, struct vt_replayed *ret);
 
 #endif

@@ -30,6 +30,8 @@
 #define WAKE_NS UINT64_C(200000)
 /* Waits that tell what is usual. */
 #define USUAL_LEAST 8u
+/* A wait so many times as long as the long ones is of another kind. */
+#define OTHER_WAIT 8u
 /* Did the monitor's threads, which serve devices, wait for a CPU for more than this part, no wait is short.
  */
 #define HELPERS_PART 20u
@@ -197,6 +199,15 @@ static uint64_t delay_in(const struct replay *r, uint32_t cpu, uint64_t from, ui
     const struct vcpu_delays *v = delays_of(r, cpu);
     const struct delay *unused;
     return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
+}
+
+/* Of any vCPU: who serves a device, or is asked, may sit on another than who waits. */
+static uint64_t delay_of_any(const struct replay *r, uint64_t from, uint64_t to)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < r->nr_vcpu; i++)
+        sum += delay_in(r, r->vcpu[i].cpu, from, to);
+    return vt_min(sum, to - from);
 }
 
 static uint64_t holds_before(const struct vcpu_delays *v, uint64_t at)
@@ -476,8 +487,8 @@ static uint64_t device_wait(const struct replay *r, const struct step *s, enum p
 {
     const uint64_t wait = ready - end, held = delay_in(r, s->cpu, end, ready),
                    tail = tail_delay(r, s->cpu, end, ready);
-    const uint64_t least = wait - held, most = wait - (tail - vt_min(tail, WAKE_NS));
-    if (held < HOLD_NS || !r->knows_waits)
+    const uint64_t least = wait - delay_of_any(r, end, ready), most = wait - (tail - vt_min(tail, WAKE_NS));
+    if (held < HOLD_NS || !r->knows_waits || wait - held > OTHER_WAIT * r->long_wait)
         return play == EARLIEST ? least : most;
     if (play == EARLIEST)
         return vt_min(least, r->short_wait ? r->short_wait : r->long_wait);
@@ -488,7 +499,7 @@ static uint64_t device_wait(const struct replay *r, const struct step *s, enum p
 static uint64_t woken(const struct replay *r, const struct step *s, enum play play, uint64_t end,
                       uint64_t end_played)
 {
-    const uint64_t ready = vt_max(s->ready, end), all = delay_in(r, s->cpu, end, ready);
+    const uint64_t ready = vt_max(s->ready, end), all = delay_of_any(r, end, ready);
     if (s->late != NOT_KNOWN)
         return woken_by_timer(r, s, play, end, end_played, ready);
     switch ((enum vtg_wake)s->wake) {
@@ -556,7 +567,7 @@ static bool slept_longer(const struct replay *r, const struct step *s)
     if (!before || s->wake == VTG_WAKE_NONE)
         return false;
     const uint64_t begin = s->begin[EARLIEST], end = played(r, before, EARLIEST, before->to);
-    return s->from - before->to > begin - vt_min(begin, end) + SLEPT_NS;
+    return s->from > before->to && s->from - before->to > begin - vt_min(begin, end) + SLEPT_NS;
 }
 
 static void play_all(struct replay *r, enum play play)
@@ -641,7 +652,7 @@ static int find_usual_waits(struct replay *r, uint64_t *ret_longer)
 static size_t last_step(const struct replay *r, uint32_t cpu)
 {
     for (size_t i = r->nr_step; i-- > 0;)
-        if (r->step[i].cpu == cpu)
+        if (r->step[i].cpu == cpu && !r->step[i].is_hit)
             return r->step[i].to + TAIL_SLACK_NS >= r->window.to.v ? i : NONE;
     return NONE;
 }
@@ -650,13 +661,13 @@ static size_t last_step(const struct replay *r, uint32_t cpu)
 static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end, uint64_t rest)
 {
     const uint64_t real = r->window.to.v - r->window.from.v;
-    uint64_t length = real;
+    uint64_t length = play == EARLIEST ? 0 : real; /* each round is a bound from that side */
     for (int i = 0; i < MOST_ROUNDS; i++) {
         r->scale[play] = (uint64_t)((unsigned __int128)length * SCALE_ONE / real);
         play_all(r, play);
         const uint64_t before = length;
         length = played(r, &r->step[end], play, r->step[end].to) + rest - r->window.from.v;
-        if (before - vt_min(before, length) < real / 10000)
+        if ((before > length ? before - length : length - before) < real / 10000)
             break;
     }
     return length;
@@ -704,11 +715,11 @@ static const char *unplayable(const struct vt_benchmark *b)
 }
 
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b, uint64_t *budget,
-              struct vt_replayed *ret)
+              struct vt_window window, uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b,
+              uint64_t *budget, struct vt_replayed *ret)
 {
     struct replay r = {
-        .c = c, .m = m, .time = time, .window = b->window, .mark = mark, .resume_ns = resume_ns
+        .c = c, .m = m, .time = time, .window = window, .mark = mark, .resume_ns = resume_ns
     };
     r.helpers_waited = vt_helpers_waited(c, m->row.id, b->window);
     bool whole;

@@ -377,7 +377,8 @@ static __always_inline void begin_hit(struct vta_cpu *c, __u32 cpu)
 
     if (c->hit_depth++)
         return;
-    if (!tid || !c->told) {
+    if (!tid || !c->told ||
+        c->task != bpf_get_current_task()) { /* a switch that was hidden: it is no more he */
         c->hit_tid = 0;
         c->hit_end = 0;
         return;
