@@ -450,6 +450,10 @@ static void add_channel_kind(struct list *l, enum vt_channel_event_kind kind)
     }
     if (!row)
         return;
+    if (k->events_left_out) { /* only the newest rows are kept, all are counted */
+        count = k->channel_counts[kind] > INT64_MAX ? INT64_MAX : (int64_t)k->channel_counts[kind];
+        times = (int64_t)k->channel_events[kind];
+    }
     row->a = count;
     row->b = times;
     if (times > 1)
@@ -530,6 +534,9 @@ static void put_guest_events(const struct report_view *v, const struct vt_guest 
     fprintf(out, "  %s\n", report_name(name, g->vm.name));
     if (skip)
         fprintf(out, "    (and %zu before: see --clocks or --json)\n", skip);
+    if (g->agent_clocks && g->agent_clocks->events_left_out)
+        fprintf(out, "    (%" PRIu64 " older ones of its clocks and agent were not kept)\n",
+                g->agent_clocks->events_left_out);
     for (size_t i = skip; i < n; i++)
         fprintf(out, "    %10.3f s  %s\n", seconds_in(v, events[i].at), events[i].text);
     free(events);
