@@ -18,6 +18,11 @@ char LICENSE[] SEC("license") = "GPL";
 #define TSC_EVERY_NS 100000000
 #define PF_KTHREAD   0x00200000u /* include/linux/sched.h */
 
+/* What hardly ever happens stays out of the way of what does: see MACHINE_COLD. */
+#define __cold __attribute__((noinline, cold, section(".text"))) /* libbpf knows no .text.unlikely */
+
+#define seldom(condition) __builtin_expect(!!(condition), 0)
+
 /* ---- settings, fixed before loading ---- */
 
 const volatile __u32 own_tgid;               /* the collector's own test guest is not a guest */
@@ -198,7 +203,7 @@ static __always_inline void submit(void *record, __u64 number)
     bpf_ringbuf_submit(record, waiting > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-static __always_inline void emit_whole(struct vt_slot *s)
+static __cold void emit_whole(struct vt_slot *s)
 {
     struct vt_ring_slice *r = reserve(sizeof(*r), VT_RING_SLICE, s->index, s->generation);
 
@@ -214,7 +219,7 @@ static __always_inline void emit(struct vt_slot *s)
 
     if (s->kind == VT_SLOT_HELPER || ledger_only)
         return;
-    if (!vt_slice_is_short(&s->open)) {
+    if (seldom(!vt_slice_is_short(&s->open))) {
         emit_whole(s);
         return;
     }
@@ -335,7 +340,7 @@ static __always_inline struct vt_slot *slot_at(__u32 index)
     return bpf_map_lookup_elem(&slots, &index);
 }
 
-static __always_inline void end_life(struct vt_slot *s, __u64 at)
+static __cold void end_life(struct vt_slot *s, __u64 at)
 {
     if (s->sched == VT_SCHED_GONE)
         return;
@@ -354,7 +359,7 @@ static __always_inline struct vt_slot *live_slot(__u32 index, __u32 generation)
 
     if (!s || s->generation != generation || s->sched == VT_SCHED_GONE)
         return 0;
-    if (s->moved_at) {
+    if (seldom(s->moved_at)) {
         end_life(s, s->moved_at);
         return 0;
     }
@@ -812,7 +817,7 @@ static __always_inline struct vt_slot *bind_thread(struct task_struct *task, con
 /* The first event of a thread that the iterator found, acting on its CPU. */
 static __always_inline void resolve_acting(struct vt_slot *s, __u32 mode)
 {
-    if (s->sched == VT_SCHED_SEED)
+    if (seldom(s->sched == VT_SCHED_SEED))
         machine_seed_on_cpu(s, mode, bpf_get_smp_processor_id());
 }
 
@@ -867,7 +872,7 @@ static __always_inline bool tells_quota_held(void)
     return bpf_core_field_exists(self->throttled_clock_self_time);
 }
 
-static __always_inline void quota_begins(struct vt_slot *s, struct task_struct *task, __u64 now)
+static __cold void quota_begins(struct vt_slot *s, struct task_struct *task, __u64 now)
 {
     s->quota_rq = 0;
     if (!tells_quota_held() || !s->skew_known)
@@ -877,7 +882,7 @@ static __always_inline void quota_begins(struct vt_slot *s, struct task_struct *
 }
 
 /* Moved to another CPU's cfs_rq meanwhile, all of the wait stays THROTTLED. */
-static __always_inline void quota_ends(struct vt_slot *s, struct task_struct *task, __u64 now)
+static __cold void quota_ends(struct vt_slot *s, struct task_struct *task, __u64 now)
 {
     if (tells_quota_held() && s->quota_rq == (__u64)BPF_CORE_READ(task, se.cfs_rq))
         machine_unthrottled(s, now, quota_held(s, task, now) - s->quota_ns);
@@ -925,8 +930,7 @@ static __always_inline __u32 off_cause(struct task_struct *prev, __u32 prev_stat
  * traces it: it runs the guest's own code from now on.  So it was a helper, and
  * is a part of the vCPU.  (Not in bind_thread(): the run queue's lock is held.)
  */
-static __always_inline void become_traced(struct vt_slot *s, struct binding *b, struct task_struct *task,
-                                          __u64 now)
+static __cold void become_traced(struct vt_slot *s, struct binding *b, struct task_struct *task, __u64 now)
 {
     const struct vm_process vm = {
         .vm_start_time = s->vm_start_time,
@@ -962,7 +966,8 @@ static __always_inline void switch_out(struct vt_slot *s, struct binding *b, str
 
     wait_ends(s); /* its switch-in was missed */
     machine_lock(s);
-    resolve_acting(s, mode_of(prev, s->kind));
+    if (seldom(s->sched == VT_SCHED_SEED)) /* the mode costs a call */
+        machine_seed_on_cpu(s, mode_of(prev, s->kind), bpf_get_smp_processor_id());
     if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU && exited_already(s->vcpu))
         machine_late_exit(s, now);
     now = machine_close_slice(s, now, &info);
@@ -973,7 +978,7 @@ static __always_inline void switch_out(struct vt_slot *s, struct binding *b, str
     machine_open_slice(s, now, off);
     if (off == VT_BLOCKED)
         s->open.off_cause = (__u8)off_cause(prev, prev_state, s->mode);
-    if (off == VT_THROTTLED)
+    if (seldom(off == VT_THROTTLED))
         quota_begins(s, prev, now);
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
@@ -990,9 +995,9 @@ static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *nex
 
     wait_ends(s);
     machine_lock(s);
-    if (s->sched == VT_SCHED_SEED)
+    if (seldom(s->sched == VT_SCHED_SEED))
         machine_seed_waiting(s, mode_of(next, s->kind));
-    if (s->state == VT_THROTTLED)
+    if (seldom(s->state == VT_THROTTLED))
         quota_ends(s, next, now);
     machine_switch_in(s, now, bpf_get_smp_processor_id(), cpu_was_idle, &info);
     if (s->kind == VT_SLOT_HELPER)
@@ -1106,7 +1111,7 @@ static __always_inline int wakeup(struct task_struct *task)
 
     if (!s)
         return 0;
-    if (s->sched == VT_SCHED_SEED) {
+    if (seldom(s->sched == VT_SCHED_SEED)) {
         if (task->on_cpu) /* a wake-up of a running thread tells nothing */
             return 0;
         machine_lock(s);

@@ -13,6 +13,8 @@
 #include "vt/ledger.h"
 
 #define MACHINE static inline __attribute__((always_inline))
+/* What hardly ever happens stays out of the way: a switch pays for each line of code that it passes. */
+#define MACHINE_COLD static __attribute__((noinline, cold, unused, section(".text")))
 
 /* Readers in user space see either all of an edge or none of it (x86: TSO). */
 #define machine_barrier() __asm__ volatile("" ::: "memory")
@@ -32,7 +34,7 @@ MACHINE void machine_unlock(struct vt_slot *s)
 /* Edges of one vCPU are ordered; should the clock disagree, count it and use the last edge. */
 MACHINE vt_u64 machine_now(struct vt_slot *s, vt_u64 now)
 {
-    if (now >= s->last)
+    if (__builtin_expect(now >= s->last, 1))
         return now;
     s->desync[VT_DESYNC_BACKWARDS]++;
     return s->last;
@@ -98,7 +100,7 @@ MACHINE void machine_init(struct vt_slot *s, vt_u64 now, vt_u32 sched, vt_u32 mo
  * The state of a thread found by the iterator follows from its first event:
  * the whole stretch from `born` on was in it.
  */
-MACHINE void machine_seed_on_cpu(struct vt_slot *s, vt_u32 mode, vt_u32 cpu)
+MACHINE_COLD void machine_seed_on_cpu(struct vt_slot *s, vt_u32 mode, vt_u32 cpu)
 {
     s->sched = VT_SCHED_ON_CPU;
     s->mode = s->state = (vt_u8)mode;
@@ -106,7 +108,7 @@ MACHINE void machine_seed_on_cpu(struct vt_slot *s, vt_u32 mode, vt_u32 cpu)
     s->open.cpu = (vt_u16)cpu;
 }
 
-MACHINE void machine_seed_waiting(struct vt_slot *s, vt_u32 mode)
+MACHINE_COLD void machine_seed_waiting(struct vt_slot *s, vt_u32 mode)
 {
     s->sched = VT_SCHED_WAITING;
     s->mode = (vt_u8)mode;
@@ -152,7 +154,7 @@ MACHINE void machine_lose_wait(struct vt_slot *s, vt_u64 now)
  * before; marked, and bounded by VT_RECOVERY_BOUND_NS.  LOST if that account
  * makes no sense.
  */
-MACHINE void machine_recover_wait(struct vt_slot *s, vt_u64 now, const struct machine_sched_info *info)
+MACHINE_COLD void machine_recover_wait(struct vt_slot *s, vt_u64 now, const struct machine_sched_info *info)
 {
     vt_u64 t_in = info->last_arrival + s->skew, waited = info->run_delay - s->run_delay,
            t_wake = t_in - waited;
@@ -179,7 +181,7 @@ MACHINE void machine_recover_wait(struct vt_slot *s, vt_u64 now, const struct ma
 }
 
 /* Only the wake-up was missed: the kernel knows since when it is queued. */
-MACHINE void machine_recover_wakeup(struct vt_slot *s, vt_u64 now, const struct machine_sched_info *info)
+MACHINE_COLD void machine_recover_wakeup(struct vt_slot *s, vt_u64 now, const struct machine_sched_info *info)
 {
     vt_u64 t_wake = info->last_queued + s->skew;
 
@@ -212,7 +214,7 @@ MACHINE void machine_note_sched_info(struct vt_slot *s, const struct machine_sch
  * Of the THROTTLED wait that ends now only the first ns were the quota's: from
  * there on it waited for its turn.
  */
-MACHINE void machine_unthrottled(struct vt_slot *s, vt_u64 now, vt_u64 ns)
+MACHINE_COLD void machine_unthrottled(struct vt_slot *s, vt_u64 now, vt_u64 ns)
 {
     if (s->sched != VT_SCHED_WAITING || s->state != VT_THROTTLED || now < s->last || ns >= now - s->last)
         return;
@@ -271,11 +273,11 @@ MACHINE void machine_late_exit(struct vt_slot *s, vt_u64 now)
 MACHINE vt_u64 machine_close_slice(struct vt_slot *s, vt_u64 now, const struct machine_sched_info *info)
 {
     now = machine_now(s, now);
-    if (s->sched != VT_SCHED_ON_CPU) {
+    if (__builtin_expect(s->sched != VT_SCHED_ON_CPU, 0)) {
         s->desync[VT_DESYNC_OUT_OFF_CPU]++;
         machine_recover_wait(s, now, info);
     }
-    if (s->mode == VT_GUEST) {
+    if (__builtin_expect(s->mode == VT_GUEST, 0)) {
         s->desync[VT_DESYNC_OUT_GUEST]++;
         machine_charge_on_cpu(s, now, VT_LOST);
         s->mode = VT_KVM;
