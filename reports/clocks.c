@@ -69,6 +69,20 @@ static const struct {
                            false },
 };
 
+const char *report_channel_words(char out[REPORT_NAME_LEN], unsigned int kind, uint64_t n, bool utf8)
+{
+    char text[FORMAT_LEN];
+    if (kind == VT_CHANNEL_SILENT)
+        snprintf(out, REPORT_NAME_LEN, "silent for %s", format_ns(text, n, utf8));
+    else if (kind >= VT_NR_CHANNEL_EVENTS)
+        snprintf(out, REPORT_NAME_LEN, "unknown %" PRIu64, n);
+    else if (n == 1)
+        snprintf(out, REPORT_NAME_LEN, "%s", channel_words[kind].one);
+    else
+        snprintf(out, REPORT_NAME_LEN, channel_words[kind].many, n);
+    return out;
+}
+
 static const char *plus_minus(const struct report_view *v)
 {
     return v->utf8 ? "±" : "+-";
@@ -359,16 +373,11 @@ static void channel_kind(struct wrap *w, const struct report_view *v, const stru
                          unsigned int kind)
 {
     const uint64_t rows = k->channel_events[kind];
-    const uint64_t n = channel_words[kind].of_rows ? rows : k->channel_counts[kind];
-    char text[FORMAT_LEN];
-    if (!rows)
-        return;
-    if (kind == VT_CHANNEL_SILENT)
-        wrap_item(w, "silent for %s", format_ns(text, k->channel_counts[kind], v->utf8));
-    else if (n == 1)
-        wrap_item(w, "%s", channel_words[kind].one);
-    else
-        wrap_item(w, channel_words[kind].many, n);
+    char text[REPORT_NAME_LEN];
+    if (rows)
+        wrap_item(w, "%s",
+                  report_channel_words(
+                      text, kind, channel_words[kind].of_rows ? rows : k->channel_counts[kind], v->utf8));
 }
 
 static void put_channel(const struct report_view *v, const struct vt_agent_clocks *k, FILE *out)

@@ -139,40 +139,23 @@ static void say_agent_event(char *out, size_t n, const struct vt_clock_event *e,
     }
 }
 
+/* What has a text of its own; all else is said as `--clocks` says it. */
 static void say_channel_event(char *out, size_t n, uint32_t kind, int64_t count, const char *text, bool utf8)
 {
-    char a[FORMAT_LEN];
-    format_ns(a, count > 0 ? (uint64_t)count : 0, utf8);
+    char words[REPORT_NAME_LEN];
+    const char *colon = text[0] ? ": " : "";
     switch (kind) {
     case VT_CHANNEL_OPENED:
         snprintf(out, n, "channel: opened %s", text);
         break;
     case VT_CHANNEL_CLOSED:
-        snprintf(out, n, "channel: closed by the other side%s%s", text[0] ? ": " : "", text);
+        snprintf(out, n, "channel: closed by the other side%s%s", colon, text);
         break;
     case VT_CHANNEL_FAILED:
-        snprintf(out, n, "channel: failed to open%s%s", text[0] ? ": " : "", text);
+        snprintf(out, n, "channel: failed to open%s%s", colon, text);
         break;
     case VT_CHANNEL_SESSION:
         snprintf(out, n, "channel: another agent, or the same anew, after %" PRId64 " frames", count);
-        break;
-    case VT_CHANNEL_SILENT:
-        snprintf(out, n, "channel: silent for %s", a);
-        break;
-    case VT_CHANNEL_DAMAGED:
-        snprintf(out, n, "channel: %" PRId64 " damaged frames (CRC, length or contents)", count);
-        break;
-    case VT_CHANNEL_GARBAGE:
-        snprintf(out, n, "channel: garbage, %" PRId64 " bytes", count);
-        break;
-    case VT_CHANNEL_REPLAYED:
-        snprintf(out, n, "channel: replayed %" PRId64 " frames", count);
-        break;
-    case VT_CHANNEL_MISSING:
-        snprintf(out, n, "channel: %" PRId64 " frames missing", count);
-        break;
-    case VT_CHANNEL_FLOODED:
-        snprintf(out, n, "channel: flooded, its allowance was spent %" PRId64 " times", count);
         break;
     case VT_CHANNEL_CLAIMED:
         snprintf(out, n, "channel: claimed to be %s, and is not", text);
@@ -181,18 +164,9 @@ static void say_channel_event(char *out, size_t n, uint32_t kind, int64_t count,
         snprintf(out, n, "channel: %s is held by another (a recorder?): what its agent says is not here",
                  text);
         break;
-    case VT_CHANNEL_PACED:
-        snprintf(out, n,
-                 "channel: said more than a VM may in the long run, and had to wait %" PRId64 " times",
-                 count);
-        break;
-    case VT_CHANNEL_ABSURD:
-        snprintf(out, n,
-                 "channel: absurd, %" PRId64 " answers that nobody asked for, or sent before they were asked",
-                 count);
-        break;
     default:
-        snprintf(out, n, "channel: unknown %" PRId64, count);
+        snprintf(out, n, "channel: %s",
+                 report_channel_words(words, kind, count > 0 ? (uint64_t)count : 0, utf8));
     }
 }
 

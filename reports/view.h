@@ -175,6 +175,8 @@ extern const char *const report_clock_methods[VT_NR_CLOCK_METHODS];
 extern const char *const report_os_clocks[VTG_NR_OS_CLOCKS];
 extern const char *const report_agent_events[VTG_NR_EVENTS];
 extern const char *const report_channel_events[VT_NR_CHANNEL_EVENTS];
+/** What befell a channel n times, or counts n, in words; of SILENT n is ns. Returns out. */
+const char *report_channel_words(char out[REPORT_NAME_LEN], unsigned int kind, uint64_t n, bool utf8);
 
 extern const char *const report_os_titles[VTG_NR_OS_CLOCKS];
 

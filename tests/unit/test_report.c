@@ -573,7 +573,7 @@ static void what_befell_a_guest_is_named_once(void **state)
         "Events: what befell",
         "STOPPED 3.000 s",
         "REALTIME stepped by +2.000 s",
-        "channel: replayed 77 frames, told 2 times in 4.000 s",
+        "channel: 77 frames replayed, told 2 times in 4.000 s",
         "channel was away 10.000 s; 12 frames buffered, 5 dropped",
         "agent restarted, nothing from the old one for 1.000 s",
         "the guest booted again",
