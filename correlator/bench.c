@@ -47,35 +47,35 @@
 /* /proc/stat counts in units of 1 / USER_HZ: that much may be missing in its growth. */
 #define STEAL_UNIT_NS 10000000u
 
-static const char assumptions[] =
-    "same frequency and host load; the work itself does not depend on timing; every idle stretch absorbs the "
-    "delays before it, or none of them; each timer tick taken beyond those due undisturbed cost 0.75 to 1.25 "
-    "exits to the host, each resumption 0.6 to 1.4, and up to 10 us for cold caches; all of this host's own "
-    "steal in the window may have hit it; time of unknown state may have been delay";
+/* clang-format off */
+#define ASSUMED_OF_ALL                                            \
+    "; all of this host's own steal in the window may have hit it" \
+    "; time of unknown state may have been delay"
+#define ASSUMED_OF_IDLE                                                           \
+    "same frequency and host load; the work itself does not depend on timing"     \
+    "; every idle stretch absorbs the delays before it, or none of them"
+
+static const char assumptions[] = ASSUMED_OF_IDLE
+    "; each timer tick taken beyond those due undisturbed cost 0.75 to 1.25 exits to the host, each resumption "
+    "0.6 to 1.4, and up to 10 us for cold caches" ASSUMED_OF_ALL;
+
+static const char assumptions_emulated[] = ASSUMED_OF_IDLE
+    "; to be held cost as long as it lasted, 0.2 ms at most, and a sleep 0.2 ms, in cold caches, and 0.1 ms for "
+    "each timer tick, 1000 a second at most, that was due meanwhile" ASSUMED_OF_ALL;
+
+static const char assumptions_apart[] = ASSUMED_OF_IDLE
+    "; the guest's kernel, a process of its own, used its time for ticks and the like, which take the same part "
+    "of the time whatever that is, and for the work what the guest charged it as system time, or nothing"
+    "; each resumption cost up to 10 us for cold caches" ASSUMED_OF_ALL;
 
 static const char assumptions_played[] =
-    "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken "
-    "by the "
-    "same tasks, timers and devices, each after the same work; what timers and devices woke beside them, and "
-    "interrupts, take the same part of the time; each hold cost up to 2.6 exits of at most 80 us and 50 us "
-    "for "
-    "cold caches, each sleep too long 0.6 ms more; timers go off as late as the best quarter did, "
-    "or twice; "
-    "a device that the vCPU was kept from was as quick as in the middle half of the other waits, unless it "
-    "took 8 times as long; to wake "
-    "an idle vCPU takes up to 0.2 ms; all of this host's own "
-    "steal in the window may have hit it; time of unknown state may have been delay";
-
-static const char assumptions_apart[] =
-    "same frequency and host load; the work itself does not depend on timing; every idle stretch absorbs the "
-    "delays before it, or none of them; the guest's kernel, a process of its own, used its time for ticks "
-    "and "
-    "the like, which take the same part of the time whatever that is, and for the work what the guest "
-    "charged it as "
-    "system time, or nothing; each "
-    "resumption cost up to 10 us for cold caches; all of this host's own steal in the window may have hit "
-    "it; "
-    "time of unknown state may have been delay";
+    "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by "
+    "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, "
+    "and interrupts, take the same part of the time; each hold cost up to 2.6 exits of at most 80 us and 50 us "
+    "for cold caches, each sleep too long 0.6 ms more; timers go off as late as the best quarter did, or twice"
+    "; a device that the vCPU was kept from was as quick as in the middle half of the other waits, unless it "
+    "took 8 times as long; to wake an idle vCPU takes up to 0.2 ms" ASSUMED_OF_ALL;
+/* clang-format on */
 
 /* Of an exit to the host, there and back. */
 struct exit_cost {
@@ -260,9 +260,10 @@ static uint64_t outer_steal(const struct vt_correlator *c, struct vt_window w)
 /* What the guest's CPU time holds that it would not have used undisturbed: between the two. */
 struct excess {
     uint64_t least, most;
-    uint64_t resume_ns; /* of `most`: what each resumption cost */
-    uint64_t other;     /* of `most`: what was no resumption's doing */
-    uint64_t delay;     /* that is not in it: of all vCPUs */
+    uint64_t resume_ns;      /* of `most`: what each resumption cost */
+    uint64_t other;          /* of `most`: what was no resumption's doing */
+    uint64_t delay;          /* that is not in it: of all vCPUs */
+    uint64_t helpers_waited; /* for a CPU, all together */
 };
 
 static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, uint64_t most, uint64_t least,
@@ -370,25 +371,18 @@ static struct excess held_excess(const struct vt_benchmark *b, uint64_t delay_ns
 }
 
 /*
- * A thread that is no KVM vCPU makes no exits: it is taken off its CPU, and put back.  What that
+ * A thread that is no KVM vCPU makes no exits: it is taken off its CPU, and put back.  (Not of User
+ * Mode Linux, whose kernel's time is known apart: see undilate_kernel().)  What that
  * costs is cold caches, and the ticks that were due meanwhile: one for each resumption, of a Linux
  * guest 1000 a second at most (CONFIG_HZ), each 20 to 100 us of QEMU's emulation (measured).
  */
 #define GUEST_TICK_LEAST_NS UINT64_C(1000000)
 #define EMULATED_TICK_NS    UINT64_C(100000)
 
-static const char assumptions_emulated[] =
-    "same frequency and host load; the work itself does not depend on timing; every idle stretch absorbs the "
-    "delays before it, or none of them; to be held cost as long as it lasted, 0.2 ms at most, and a sleep "
-    "0.2 "
-    "ms, in cold caches, and 0.1 ms for each timer tick, 1000 a second at most, that was due meanwhile, or, "
-    "if "
-    "all that is more, each resumption 0.22 ms; all of this host's own steal in the window may have hit it; "
-    "time of unknown state may have been delay";
-
 static bool has_no_exits(const struct vt_machine *m)
 {
-    return m->row.kind != VT_VM_KVM && m->has_hello && m->hello.kind == VTG_KIND_LINUX;
+    return m->row.kind != VT_VM_KVM && m->row.kind != VT_VM_UML && m->has_hello &&
+           m->hello.kind == VTG_KIND_LINUX;
 }
 
 static uint64_t without_exits(const struct delays *d, int vcpus, uint64_t resumptions)
@@ -434,14 +428,15 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
         return 0;
     }
     struct excess x = held_excess(b, d.sum, all.resumptions, &exit);
-    if (has_no_exits(p->m) && p->m->row.kind != VT_VM_UML) /* whose kernel's time is known apart */
+    if (has_no_exits(p->m))
         x.most = without_exits(&d, n, all.resumptions);
     if (n > 1)
         x.least = 0; /* several vCPUs may have paid at the same time */
     b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
     x.other = d.lost + b->undilated.outer_ns;
     /* what the monitor's threads waited may have kept an idle guest waiting for a device */
-    x.most += x.other + vt_min(vt_helpers_waited(p->c, p->m->row.id, b->window), b->truth.idle.ns);
+    x.helpers_waited = vt_helpers_waited(p->c, p->m->row.id, b->window);
+    x.most += x.other + vt_min(x.helpers_waited, b->truth.idle.ns);
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
     b->has_guest_kernel = p->m->row.kind == VT_VM_UML;
     b->guest_kernel_ns = d.guest_kernel;
@@ -658,8 +653,9 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     if (!r)
         r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);
     if (!r)
-        r = vt_replay(p->c, p->m, &time, fitted_window(&fitted, b), end->id, x.resume_ns, b, &p->looks_left,
-                      &replayed);
+        r = vt_replay(p->c, p->m, &time,
+                      &(struct vt_play){ fitted_window(&fitted, b), end->id, x.resume_ns, x.helpers_waited },
+                      b, &p->looks_left, &replayed);
     if (!r && has_told(b))
         b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)

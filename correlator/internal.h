@@ -511,12 +511,17 @@ struct vt_replayed {
     const char *why_not; /* static */
 };
 
-/**
- * window: b->window where `time` puts its marks; resume_ns: what each resumption may have cost; what
- * vt_processes_fill() tells are there; budget as above. 0 or -ENOMEM.
- */
+/** What is to be played. */
+struct vt_play {
+    struct vt_window window; /* the benchmark's, where its vt_guest_time puts its marks */
+    uint32_t mark;
+    uint64_t resume_ns;      /* what each resumption may have cost */
+    uint64_t helpers_waited; /* the monitor's threads, for a CPU, all together */
+};
+
+/** What vt_processes_fill() tells of b is there; budget as above. 0 or -ENOMEM. */
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              struct vt_window window, uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b,
-              uint64_t *budget, struct vt_replayed *ret);
+              const struct vt_play *play, const struct vt_benchmark *b, uint64_t *budget,
+              struct vt_replayed *ret);
 
 #endif

@@ -715,13 +715,16 @@ static const char *unplayable(const struct vt_benchmark *b)
 }
 
 int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const struct vt_guest_time *time,
-              struct vt_window window, uint32_t mark, uint64_t resume_ns, const struct vt_benchmark *b,
-              uint64_t *budget, struct vt_replayed *ret)
+              const struct vt_play *play, const struct vt_benchmark *b, uint64_t *budget,
+              struct vt_replayed *ret)
 {
-    struct replay r = {
-        .c = c, .m = m, .time = time, .window = window, .mark = mark, .resume_ns = resume_ns
-    };
-    r.helpers_waited = vt_helpers_waited(c, m->row.id, b->window);
+    struct replay r = { .c = c,
+                        .m = m,
+                        .time = time,
+                        .window = play->window,
+                        .mark = play->mark,
+                        .resume_ns = play->resume_ns,
+                        .helpers_waited = play->helpers_waited };
     bool whole;
     *ret = (struct vt_replayed){ 0 };
     ret->why_not = unplayable(b);
