@@ -189,7 +189,7 @@ static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
         if (found[i] < found[best])
             best = i;
     }
-    *budget -= vt_min(*budget, (uint64_t)n * f->nr_edge / 16);
+    *budget -= vt_min(*budget, (uint64_t)n * f->nr_edge / 4);
     extremes(found, n, found[best] + 1 + f->nr_edge / STRAY_PARTS, &low, &high);
     if (low == 0 || high == n - 1 || high - low > MOST_WIDE || found[best] > f->nr_edge / MOST_STRAY_PARTS ||
         found[best] > sum / (size_t)n / CHANCE_PARTS)
@@ -204,7 +204,7 @@ int vt_fit_tasks(const struct vt_correlator *c, const struct vt_machine *m, cons
 {
     struct fit f = { .c = c, .m = m, .window = window };
     *ret = (struct vt_fit){ 0 };
-    int e = c->host.ledger_only ? 0 : find_runs(&f);
+    int e = c->host.ledger_only || !*budget ? 0 : find_runs(&f);
     if (!e && f.nr_runs)
         e = find_edges(&f, time, budget);
     if (!e && f.nr_edge >= LEAST_EDGES && f.bound >= 2 * STEP_NS)

@@ -58,6 +58,8 @@ enum driver { BY_BENCHMARK, BY_ITS_WAKING, BY_TIME, BY_INTERRUPT };
 /* The parts that others take of the play depend on its length, which depends on them. */
 #define MOST_ROUNDS 24
 
+struct vcpu_delays;
+
 /* A stretch of a task on the host's clock. */
 struct step {
     uint64_t from, to, ready;
@@ -71,8 +73,9 @@ struct step {
     bool is_hit;              /* an interrupt */
     bool is_late;             /* which was pending when the vCPU was resumed */
     enum driver driver;
-    size_t on_thread; /* the step of the same thread before it, NONE: the first */
-    size_t on_cpu;    /* the same of its vCPU */
+    const struct vcpu_delays *delays; /* of its vCPU; NULL: none is known */
+    size_t on_thread;                 /* the step of the same thread before it, NONE: the first */
+    size_t on_cpu;                    /* the same of its vCPU */
 };
 
 /* A thread's steps are order[first] to order[first + nr - 1]. */
@@ -194,9 +197,8 @@ static uint64_t delay_before(const struct vcpu_delays *v, uint64_t at, const str
     return low ? v->delay[low - 1].sum + (vt_min(v->delay[low - 1].to, at) - v->delay[low - 1].from) : 0;
 }
 
-static uint64_t delay_in(const struct replay *r, uint32_t cpu, uint64_t from, uint64_t to)
+static uint64_t delay_in(const struct vcpu_delays *v, uint64_t from, uint64_t to)
 {
-    const struct vcpu_delays *v = delays_of(r, cpu);
     const struct delay *unused;
     return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
 }
@@ -206,7 +208,7 @@ static uint64_t delay_of_any(const struct replay *r, uint64_t from, uint64_t to)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < r->nr_vcpu; i++)
-        sum += delay_in(r, r->vcpu[i].cpu, from, to);
+        sum += delay_in(&r->vcpu[i], from, to);
     return vt_min(sum, to - from);
 }
 
@@ -220,15 +222,14 @@ static uint64_t holds_before(const struct vcpu_delays *v, uint64_t at)
 /* What resuming cost the step until `at`, at most. */
 static uint64_t resume_cost(const struct replay *r, const struct step *s, uint64_t at)
 {
-    const struct vcpu_delays *v = delays_of(r, s->cpu);
-    return (holds_before(v, at) - holds_before(v, s->from)) * r->resume_ns;
+    return (holds_before(s->delays, at) - holds_before(s->delays, s->from)) * r->resume_ns;
 }
 
 /* The delay that ended just before `at`, and not before `from`: what was then due came so much later. */
-static uint64_t tail_delay(const struct replay *r, uint32_t cpu, uint64_t from, uint64_t at)
+static uint64_t tail_delay(const struct vcpu_delays *v, uint64_t from, uint64_t at)
 {
     const struct delay *last;
-    delay_before(delays_of(r, cpu), at, &last);
+    delay_before(v, at, &last);
     if (!last || last->to > at || at - last->to > TAIL_SLACK_NS || last->to <= from)
         return 0;
     return last->to - vt_max(last->from, from);
@@ -353,7 +354,7 @@ static int link_steps(struct replay *r)
     }
     for (size_t i = 0; i < r->nr_step; i++) {
         struct step *s = &r->step[i];
-        const struct vcpu_delays *v = delays_of(r, s->cpu);
+        const struct vcpu_delays *v = s->delays = delays_of(r, s->cpu);
         size_t *before = v ? &last[v - r->vcpu] : &last[r->nr_vcpu];
         s->thread = thread_of(r, s->thread);
         s->waker = s->wake == VTG_WAKE_TASK ? thread_of(r, s->waker) : UINT32_MAX;
@@ -401,7 +402,7 @@ static void begin_when_resumed(struct replay *r)
         const struct delay *last;
         if (!s->is_hit || !hit || hit->to != s->from)
             continue;
-        delay_before(delays_of(r, s->cpu), s->from, &last);
+        delay_before(s->delays, s->from, &last);
         if (!last || s->from > last->to + VT_PENDING_NS || last->to < hit->from)
             continue;
         s->is_late = true;
@@ -451,16 +452,16 @@ static uint64_t taken(const struct replay *r, const struct step *s, enum play pl
 static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
 {
     at = vt_max(at, s->from);
-    const uint64_t takes = taken(r, s, play, at - s->from - delay_in(r, s->cpu, s->from, at));
+    const uint64_t takes = taken(r, s, play, at - s->from - delay_in(s->delays, s->from, at));
     const uint64_t cold = s->is_cold ? r->resume_ns + LONG_SLEEP_NS : 0;
     return s->begin[play] + takes -
            (play == EARLIEST ? vt_min(takes - takes / COLD_TIMES, cold + resume_cost(r, s, at)) : 0);
 }
 
 /* The timer was due, and the vCPU was kept from serving it. */
-static uint64_t late_by_host(const struct replay *r, const struct step *s)
+static uint64_t late_by_host(const struct step *s)
 {
-    return vt_min(s->late, delay_in(r, s->cpu, s->ready - vt_min(s->late, s->ready), s->ready));
+    return vt_min(s->late, delay_in(s->delays, s->ready - vt_min(s->late, s->ready), s->ready));
 }
 
 /*
@@ -472,8 +473,7 @@ static uint64_t woken_by_timer(const struct replay *r, const struct step *s, enu
                                uint64_t end_played, uint64_t ready)
 {
     const uint64_t due = ready - vt_min(s->late, ready - end);
-    const uint64_t late =
-        play == EARLIEST ? 0 : vt_min(s->late - late_by_host(r, s), r->usual_late) + WAKE_NS;
+    const uint64_t late = play == EARLIEST ? 0 : vt_min(s->late - late_by_host(s), r->usual_late) + WAKE_NS;
     const bool relative = s->wake == VTG_WAKE_RELATIVE || (s->wake != VTG_WAKE_ABSOLUTE && play == EARLIEST);
     return late + (relative ? end_played + (due - end) : vt_max(end_played, due));
 }
@@ -485,8 +485,8 @@ static uint64_t woken_by_timer(const struct replay *r, const struct step *s, enu
 static uint64_t device_wait(const struct replay *r, const struct step *s, enum play play, uint64_t end,
                             uint64_t ready)
 {
-    const uint64_t wait = ready - end, held = delay_in(r, s->cpu, end, ready),
-                   tail = tail_delay(r, s->cpu, end, ready);
+    const uint64_t wait = ready - end, held = delay_in(s->delays, end, ready),
+                   tail = tail_delay(s->delays, end, ready);
     const uint64_t least = wait - delay_of_any(r, end, ready), most = wait - (tail - vt_min(tail, WAKE_NS));
     if (held < HOLD_NS || !r->knows_waits || wait - held > OTHER_WAIT * r->long_wait)
         return play == EARLIEST ? least : most;
@@ -538,7 +538,7 @@ static uint64_t way_in(const struct replay *r, const struct step *s, const struc
     const uint64_t since = vt_max(s->ready, r->window.from.v);
     if (!s->is_own || s->wake == VTG_WAKE_NONE || since >= s->from || (before && before->to > since))
         return 0;
-    return s->from - since - delay_in(r, s->cpu, since, s->from);
+    return s->from - since - delay_in(s->delays, since, s->from);
 }
 
 /* Twice what the better quarter of the benchmark's ways in took. */
@@ -598,7 +598,7 @@ static int find_usual_lateness(struct replay *r)
         return -ENOMEM;
     for (size_t i = 0; i < r->nr_step; i++)
         if (r->step[i].is_own && r->step[i].late != NOT_KNOWN)
-            late[n++] = r->step[i].late - late_by_host(r, &r->step[i]);
+            late[n++] = r->step[i].late - late_by_host(&r->step[i]);
     qsort(late, n, sizeof(*late), by_length);
     r->usual_late = n ? 2 * late[n / 4] : 0;
     free(late);
@@ -628,7 +628,7 @@ static int find_usual_waits(struct replay *r, uint64_t *ret_longer)
         return -ENOMEM;
     for (size_t i = 0; i < r->nr_step; i++)
         if (is_device_wait(r, &r->step[i], &since) &&
-            delay_in(r, r->step[i].cpu, since, r->step[i].ready) < HOLD_NS)
+            delay_in(r->step[i].delays, since, r->step[i].ready) < HOLD_NS)
             wait[n++] = r->step[i].ready - since;
     qsort(wait, n, sizeof(*wait), by_length);
     r->knows_waits = n >= USUAL_LEAST;
@@ -658,11 +658,13 @@ static size_t last_step(const struct replay *r, uint32_t cpu)
 }
 
 /* How long the play takes, whose end mark comes `rest` after the step `end`. */
-static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end, uint64_t rest)
+static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end, uint64_t rest,
+                                   uint64_t *budget)
 {
     const uint64_t real = r->window.to.v - r->window.from.v;
     uint64_t length = play == EARLIEST ? 0 : real; /* each round is a bound from that side */
-    for (int i = 0; i < MOST_ROUNDS; i++) {
+    for (int i = 0; i < MOST_ROUNDS && *budget; i++) {
+        *budget -= vt_min(*budget, r->nr_step);
         r->scale[play] = (uint64_t)((unsigned __int128)length * SCALE_ONE / real);
         play_all(r, play);
         const uint64_t before = length;
@@ -673,7 +675,7 @@ static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end,
     return length;
 }
 
-static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *ret)
+static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, struct vt_replayed *ret)
 {
     int e = r->nr_step ? find_delays(r) : 0;
     if (!e && r->nr_step)
@@ -696,9 +698,9 @@ static int play_again(struct replay *r, uint32_t end_cpu, struct vt_replayed *re
         e = find_usual_waits(r, &ret->waits_ns);
     if (e)
         return e;
-    ret->low_ns = play_until_it_fits(r, EARLIEST, end, rest);
-    ret->high_ns = play_until_it_fits(r, LATEST, end, rest);
-    ret->known = ret->low_ns <= ret->high_ns;
+    ret->low_ns = play_until_it_fits(r, EARLIEST, end, rest, budget);
+    ret->high_ns = play_until_it_fits(r, LATEST, end, rest, budget);
+    ret->known = *budget && ret->low_ns <= ret->high_ns;
     return 0;
 }
 
@@ -732,8 +734,10 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
         return 0;
     int e = find_steps(&r, budget, &whole);
     if (!e && whole)
-        e = play_again(&r, b->vcpu_index, ret);
-    if (!whole)
+        e = play_again(&r, b->vcpu_index, budget, ret);
+    if (!*budget)
+        ret->why_not = "more was told of its tasks than is looked at";
+    else if (!whole)
         ret->why_not = "not all that its tasks did was told";
     else if (!ret->known)
         ret->why_not = "its tasks at the end mark were not told";

@@ -11,6 +11,7 @@
 /* Of one VM. The oldest half goes when there are more. */
 #define MAX_TASKS     (UINT32_C(1) << 18)
 #define MAX_STRETCHES (UINT32_C(1) << 22)
+#define MAX_BATCHES   (MAX_STRETCHES / 4)
 #define MAX_READINGS  (UINT32_C(1) << 18)
 #define MAX_RUNS      4096u
 
@@ -126,7 +127,7 @@ static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tas
                                .lost = t->lost };
     struct vtg_task_cursor at = vtg_task_begin(t);
     struct vtg_stretch s;
-    if (log->nr_stretch >= MAX_STRETCHES)
+    if (log->nr_stretch >= MAX_STRETCHES || log->nr_batch >= MAX_BATCHES)
         drop_batches(log, log->nr_batch / 2);
     b.first = log->nr_stretch;
     int r = GROW(log, batch);
@@ -139,6 +140,8 @@ static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tas
     }
     if (r)
         return r;
+    if (!b.nr && !b.lost) /* it says nothing */
+        return 0;
     look_for_overlap(log, &b);
     log->batch[log->nr_batch++] = b;
     return 0;
