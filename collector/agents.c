@@ -456,6 +456,17 @@ static void accept_end(struct vt_agents *a, struct end *end)
 
 /* ---- ends: all of them ---- */
 
+/* It was under way when it was begun. */
+static void tell_failed_connect(struct vt_agents *a, struct end *end)
+{
+    struct vt_channel *c = end->channel;
+
+    if (!c || c->of != end || c->fd >= 0 || !c->failed)
+        return;
+    tell_failure(a, end, c->failed);
+    c->failed = 0;
+}
+
 static void tick_end(struct vt_agents *a, struct end *end)
 {
     if (is_open(end))
@@ -468,6 +479,7 @@ static void tick_end(struct vt_agents *a, struct end *end)
     }
     if (is_open(end) || !a->sink.store || !find_vm(a, end))
         return;
+    tell_failed_connect(a, end);
     if (end->found)
         connect_found(a, end);
     else

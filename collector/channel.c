@@ -461,7 +461,7 @@ static bool finish_connecting(struct vt_channel *c)
         c->opened = c->answered = vt_host_now();
         return true;
     }
-    vt_channel_happens(c, VT_CHANNEL_FAILED, 1, strerror(-e));
+    c->failed = e ? -e : ENOMEM; /* its owner tells, once */
     vt_channel_close(c);
     return false;
 }

@@ -37,6 +37,7 @@ struct vt_channel {
     int fd;          /* -1: free */
     bool armed;      /* in the epoll set */
     bool connecting; /* what is waited for is that it can be written */
+    int failed;      /* why it could not be, an errno; 0: it could, or that was told */
     bool trusted;    /* a monitor of ours may be at the other end: RELAY is believed */
     bool relayed;    /* it is: then nobody there answers */
     bool asks;       /* PINGs are sent */

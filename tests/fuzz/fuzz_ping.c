@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "guest-agent/link.h"
+#include "tests/fuzz/input.h"
 #include "wire/frame.h"
 
 enum { SIZE = 8192 };
@@ -21,20 +22,6 @@ struct world {
     uint64_t now, pongs;
     uint8_t bytes[SIZE];
 };
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static void take(struct input *in, void *out, size_t n)
-{
-    const size_t have = n < in->left ? n : in->left;
-    memset(out, 0, n);
-    memcpy(out, in->at, have);
-    in->at += have;
-    in->left -= have;
-}
 
 static void note(void *context, enum vtg_type type, const union vt_frame_body *body)
 {

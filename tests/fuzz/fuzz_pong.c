@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "collector/pings.h"
+#include "tests/fuzz/input.h"
 #include "wire/frame.h"
 
 enum { MAX_MODEL = 512 };
@@ -29,20 +30,6 @@ struct world {
     size_t n;
     uint64_t now;
 };
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static void take(struct input *in, void *out, size_t n)
-{
-    const size_t have = n < in->left ? n : in->left;
-    memset(out, 0, n);
-    memcpy(out, in->at, have);
-    in->at += have;
-    in->left -= have;
-}
 
 static void ask(struct world *w, struct input *in)
 {

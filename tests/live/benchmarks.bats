@@ -7,28 +7,9 @@
 # machine. Here are three, beside whatever else the machine does: what the others do to its caches and its
 # clock the loop really uses, alone and starved, and no account can tell it from work.
 bats_require_minimum_version 1.5.0
-load helpers
-load ../guests/guests
+load starving
 
 pairs=${VT_PAIRS:-3}
-
-setup_file() {
-  guests_image
-}
-
-teardown_file() { end_guests; }
-
-setup() {
-  needs_root
-  guests_needed
-  run_vt=$BATS_TEST_TMPDIR/run.vt
-}
-
-teardown() {
-  end_rivals
-  end_guests
-  end_children
-}
 
 # start_tcg_guest_in_time NAME OPTION…: whose clock keeps step. On a busy machine its kernel may measure the TSC
 # wrongly under emulation (13 times too slow was seen): all its timers come so much too often then.

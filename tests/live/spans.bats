@@ -9,31 +9,12 @@
 # but is several times as wide as that where the monitor's threads, which serve it, starve as well: when each
 # of them waited is not recorded.
 bats_require_minimum_version 1.5.0
-load helpers
-load ../guests/guests
+load starving
 
 pairs=${VT_PAIRS:-2}
 cpu=${VT_CPU:-$LAST_CPU}
 # shellcheck disable=SC2034  # bats reads it
 [ -z "${VT_PAIRS:-}" ] || BATS_TEST_RETRIES=0 # a campaign tells all that it saw
-
-setup_file() {
-  guests_image
-}
-
-teardown_file() { end_guests; }
-
-setup() {
-  needs_root
-  guests_needed
-  run_vt=$BATS_TEST_TMPDIR/run.vt
-}
-
-teardown() {
-  end_rivals
-  end_guests
-  end_children
-}
 
 # favour NAME POLICY: all of the guest's threads before others' work, which this machine may have, or like it
 favour() {

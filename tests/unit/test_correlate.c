@@ -1064,6 +1064,26 @@ static void a_flood_of_records_is_thinned(void **state)
 }
 
 /* An agent that says far more than is kept, and answers; what is old is forgotten. */
+/* A frame of no stretches says nothing; one that says that some were lost is kept, and not for ever. */
+static void empty_frames_of_tasks_are_not_kept(void **state)
+{
+    struct vt_correlator *c = vt_correlator_new();
+    struct vt_host host = { .begin = { 1 }, .end = { VT_NSEC_PER_SEC } };
+    struct vt_vm vm = { .id = 1, .name = "a", .kind = VT_VM_TCG };
+    struct vt_guest_record r = { .vm = 1, .type = VTG_TASKS, .tasks = { .source = VTG_TASKS_BPF } };
+    (void)state;
+    vt_correlator_host(c, &host);
+    vt_correlator_vm(c, &vm);
+    for (r.host.v = 1; r.host.v < 1000; r.host.v++)
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+    assert_int_equal(c->machines[0].tasks.nr_batch, 0);
+    r.tasks.lost = 1;
+    for (r.host.v = 1; r.host.v < 1500000; r.host.v++)
+        assert_int_equal(vt_correlator_guest_record(c, &r), 0);
+    assert_in_range(c->machines[0].tasks.nr_batch, 1 << 19, 1 << 20);
+    vt_correlator_free(c);
+}
+
 static void a_flood_of_an_agents_words_is_thinned_and_forgotten(void **state)
 {
     struct vt_correlator *c = vt_correlator_new();
@@ -1329,6 +1349,7 @@ int main(void)
         cmocka_unit_test(forgetting_changes_nothing_after_the_limit),
         cmocka_unit_test(a_long_window_is_swept_in_parts_without_a_seam),
         cmocka_unit_test(a_flood_of_records_is_thinned),
+        cmocka_unit_test(empty_frames_of_tasks_are_not_kept),
         cmocka_unit_test(a_flood_of_an_agents_words_is_thinned_and_forgotten),
         cmocka_unit_test(the_dead_are_forgotten_and_the_living_are_not),
         cmocka_unit_test(addresses_grow_within_the_window_and_none_is_dropped),
