@@ -20,7 +20,8 @@ enum {
     MAX_CHANNELS = 256,
     ACCEPTS_PER_TICK = MAX_CHANNELS,
     MAX_ENDS = 256, /* named and found */
-    /* Connections that one listener refuses in a tick: who tries again at once is not to hold us up. */
+    /* Connections that one listener takes up in a tick, let in or not: who comes again at once is not to hold
+       us up. */
     COMERS_PER_TICK = 16,
 };
 

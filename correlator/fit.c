@@ -189,7 +189,7 @@ static void choose(const struct fit *f, uint64_t *budget, struct vt_fit *ret)
         if (found[i] < found[best])
             best = i;
     }
-    *budget -= vt_min(*budget, (uint64_t)n * f->nr_edge / 4);
+    vt_spend(budget, (uint64_t)n * f->nr_edge / 4);
     extremes(found, n, found[best] + 1 + f->nr_edge / STRAY_PARTS, &low, &high);
     if (low == 0 || high == n - 1 || high - low > MOST_WIDE || found[best] > f->nr_edge / MOST_STRAY_PARTS ||
         found[best] > sum / (size_t)n / CHANCE_PARTS)

@@ -174,6 +174,12 @@ static inline uint64_t vt_min(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/** So many looks at what a guest told are paid for, as far as the budget goes. */
+static inline void vt_spend(uint64_t *budget, uint64_t looks)
+{
+    *budget -= vt_min(*budget, looks);
+}
+
 static inline uint64_t vt_max(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;

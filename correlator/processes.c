@@ -53,15 +53,10 @@ struct pass {
     uint64_t told_ns, strangers_ns, unplaced_ns;
 };
 
-static void spend(const struct pass *p, uint64_t looks)
-{
-    *p->budget -= vt_min(*p->budget, looks);
-}
-
 /* By tgid: few, and asked for once for each task. */
 static int find_process(struct pass *p, uint32_t tgid, struct process **ret)
 {
-    spend(p, 1 + p->nr_process / 16);
+    vt_spend(p->budget, 1 + p->nr_process / 16);
     for (size_t i = 0; i < p->nr_process; i++)
         if (p->process[i].tgid == tgid) {
             *ret = &p->process[i];
@@ -126,7 +121,7 @@ static void walk_cpu(const struct pass *p, uint64_t cpu, struct vt_window w, str
         const struct vt_life *life = p->vcpu[i];
         if (cpu != ANY_CPU && !p->takes_turns && life->row.index != cpu)
             continue;
-        spend(p, 1 + vt_slices_in(life, w));
+        vt_spend(p->budget, 1 + vt_slices_in(life, w));
         vt_walk(p->c, life, w, vt_sums_add_piece, sums, NULL);
     }
 }
@@ -218,7 +213,7 @@ static uint64_t pending_since(const struct pass *p, const struct vt_task_batch *
     for (size_t v = 0; v < p->nr_vcpu && *p->budget; v++) {
         if (p->vcpu[v]->row.index != batch->cpu)
             continue;
-        spend(p, 1 + vt_slices_in(p->vcpu[v], w));
+        vt_spend(p->budget, 1 + vt_slices_in(p->vcpu[v], w));
         vt_walk(p->c, p->vcpu[v], w, note_resumption, &at, NULL);
     }
     return at;
@@ -283,7 +278,7 @@ static int each_stretch(struct pass *p, visit_stretch *visit)
         if (batch->host.v < p->b->window.from.v)
             continue;
         for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
-            spend(p, 1);
+            vt_spend(p->budget, 1);
             r = visit(p, batch, n);
         }
     }
@@ -407,7 +402,7 @@ static int add_charges(struct pass *p)
             dated[n++].process = &log->reading[i].process;
     if (n)
         qsort(dated, n, sizeof(*dated), by_process_and_time);
-    spend(p, log->nr_reading);
+    vt_spend(p->budget, log->nr_reading);
     for (size_t i = 1; i < n && !r && *p->budget; i++)
         if (dated[i].process->pid == dated[i - 1].process->pid &&
             dated[i].process->start_ticks == dated[i - 1].process->start_ticks)

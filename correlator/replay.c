@@ -664,7 +664,7 @@ static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end,
     const uint64_t real = r->window.to.v - r->window.from.v;
     uint64_t length = play == EARLIEST ? 0 : real; /* each round is a bound from that side */
     for (int i = 0; i < MOST_ROUNDS && *budget; i++) {
-        *budget -= vt_min(*budget, r->nr_step);
+        vt_spend(budget, r->nr_step);
         r->scale[play] = (uint64_t)((unsigned __int128)length * SCALE_ONE / real);
         play_all(r, play);
         const uint64_t before = length;

@@ -134,28 +134,51 @@ static int connect_to(const char *path)
     return fd;
 }
 
+/* A guest that speaks to a recorder which is about to turn to its next recording. */
+struct site {
+    struct vt_store *a, *b;
+    struct vt_roster *one, *two; /* two: the test's to make */
+    struct vt_agents *agents;
+    int epoll_fd, fd;
+};
+
+static struct site begin_site(void)
+{
+    const struct vtg_hello hello = { .kind = VTG_KIND_PAYLOAD, .nr_vcpus = 1, .name = "guest" };
+    struct site s = { .a = new_store(), .b = new_store(), .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
+    char path[64];
+    s.one = vt_roster_new(s.a);
+    snprintf(path, sizeof(path), "/tmp/vt-handover-%d", getpid());
+    assert_int_equal(vt_agents_open(path, s.epoll_fd, s.a, s.one, &s.agents, &err), 0);
+    s.fd = connect_to(path);
+    say(s.fd, 0, VTG_HELLO, &hello, sizeof(hello));
+    return s;
+}
+
+static void end_site(struct site *s)
+{
+    close(s->fd);
+    vt_agents_close(s->agents);
+    vt_roster_free(s->one);
+    vt_roster_free(s->two);
+    vt_store_close(s->a);
+    vt_store_close(s->b);
+    close(s->epoll_fd);
+}
+
 static void a_guest_is_known_in_the_next_recording_and_lost_where_there_is_none(void **state)
 {
-    struct vt_store *a = new_store(), *b = new_store();
-    struct vt_roster *one = vt_roster_new(a), *two;
-    struct vt_agents *agents = NULL;
-    const struct vtg_hello hello = { .kind = VTG_KIND_PAYLOAD, .nr_vcpus = 1, .name = "guest" };
+    struct site s = begin_site();
     const struct vtg_mark mark = { .kind = VTG_MARK_POINT };
-    const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    char path[64];
     (void)state;
-    snprintf(path, sizeof(path), "/tmp/vt-handover-%d", getpid());
-    assert_int_equal(vt_agents_open(path, epoll_fd, a, one, &agents, &err), 0);
-    const int fd = connect_to(path);
-    say(fd, 0, VTG_HELLO, &hello, sizeof(hello));
-    say(fd, 1, VTG_MARK, &mark, sizeof(mark));
-    serve(agents, epoll_fd);
-    two = vt_roster_next(one, b);
-    assert_int_equal(vt_roster_process(two, FIRST, 1000, &err), 1); /* so that ids differ */
-    assert_int_equal(vt_agents_move(agents, b, two, &err), 0);
-    say(fd, 2, VTG_MARK, &mark, sizeof(mark));
-    serve(agents, epoll_fd);
-    const struct found first = look(a), second = look(b);
+    say(s.fd, 1, VTG_MARK, &mark, sizeof(mark));
+    serve(s.agents, s.epoll_fd);
+    s.two = vt_roster_next(s.one, s.b);
+    assert_int_equal(vt_roster_process(s.two, FIRST, 1000, &err), 1); /* so that ids differ */
+    assert_int_equal(vt_agents_move(s.agents, s.b, s.two, &err), 0);
+    say(s.fd, 2, VTG_MARK, &mark, sizeof(mark));
+    serve(s.agents, s.epoll_fd);
+    const struct found first = look(s.a), second = look(s.b);
     assert_int_equal(first.nr_hellos, 1);
     assert_int_equal(first.nr_marks, 1);
     assert_int_equal(second.nr_hellos, 1);
@@ -163,53 +186,32 @@ static void a_guest_is_known_in_the_next_recording_and_lost_where_there_is_none(
     assert_string_equal(second.hello, "guest");
     assert_int_equal(second.hello_vm, 2);
     /* the disk is full: what comes is lost, and counted */
-    assert_int_equal(vt_agents_lost(agents), 0);
-    assert_int_equal(vt_agents_move(agents, NULL, NULL, &err), 0);
-    say(fd, 3, VTG_MARK, &mark, sizeof(mark));
-    serve(agents, epoll_fd);
-    assert_int_equal(vt_agents_lost(agents), 1);
-    close(fd);
-    vt_agents_close(agents);
-    vt_roster_free(one);
-    vt_roster_free(two);
-    vt_store_close(a);
-    vt_store_close(b);
-    close(epoll_fd);
+    assert_int_equal(vt_agents_lost(s.agents), 0);
+    assert_int_equal(vt_agents_move(s.agents, NULL, NULL, &err), 0);
+    say(s.fd, 3, VTG_MARK, &mark, sizeof(mark));
+    serve(s.agents, s.epoll_fd);
+    assert_int_equal(vt_agents_lost(s.agents), 1);
+    end_site(&s);
 }
 
 /* Its agent tells a name once: the next recording would not know whose stretches those are. */
 static void who_a_guests_tasks_are_is_known_in_the_next_recording(void **state)
 {
-    struct vt_store *a = new_store(), *b = new_store();
-    struct vt_roster *one = vt_roster_new(a), *two;
-    struct vt_agents *agents = NULL;
-    const struct vtg_hello hello = { .kind = VTG_KIND_PAYLOAD, .nr_vcpus = 1, .name = "guest" };
+    struct site s = begin_site();
     struct vtg_task task = { .tid = 11, .tgid = 10, .comm = "sh" };
-    const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    char path[64];
     (void)state;
-    snprintf(path, sizeof(path), "/tmp/vt-handover-%d", getpid());
-    assert_int_equal(vt_agents_open(path, epoll_fd, a, one, &agents, &err), 0);
-    const int fd = connect_to(path);
-    say(fd, 0, VTG_HELLO, &hello, sizeof(hello));
-    say(fd, 1, VTG_TASK, &task, sizeof(task));
+    say(s.fd, 1, VTG_TASK, &task, sizeof(task));
     strcpy(task.comm, "loop");
     task.mark = 7;
-    say(fd, 2, VTG_TASK, &task, sizeof(task));
-    serve(agents, epoll_fd);
-    two = vt_roster_next(one, b);
-    assert_int_equal(vt_agents_move(agents, b, two, &err), 0);
-    const struct found first = look(a), second = look(b);
+    say(s.fd, 2, VTG_TASK, &task, sizeof(task));
+    serve(s.agents, s.epoll_fd);
+    s.two = vt_roster_next(s.one, s.b);
+    assert_int_equal(vt_agents_move(s.agents, s.b, s.two, &err), 0);
+    const struct found first = look(s.a), second = look(s.b);
     assert_int_equal(first.nr_tasks, 2);
     assert_int_equal(second.nr_tasks, 1);
     assert_memory_equal(&second.task, &task, sizeof(task));
-    close(fd);
-    vt_agents_close(agents);
-    vt_roster_free(one);
-    vt_roster_free(two);
-    vt_store_close(a);
-    vt_store_close(b);
-    close(epoll_fd);
+    end_site(&s);
 }
 
 /* A guest may say names without end: the newest are kept, and that some are not is known. */
