@@ -79,7 +79,8 @@ static void drop_batches(struct vt_task_log *log, size_t n)
         return;
     const size_t stretches = n < log->nr_batch ? log->batch[n].first : log->nr_stretch;
     log->nr_stretch -= stretches;
-    memmove(log->stretch, log->stretch + stretches, log->nr_stretch * sizeof(*log->stretch));
+    if (log->nr_stretch) /* frames may have told of losses only */
+        memmove(log->stretch, log->stretch + stretches, log->nr_stretch * sizeof(*log->stretch));
     log->nr_batch -= n;
     memmove(log->batch, log->batch + n, log->nr_batch * sizeof(*log->batch));
     for (size_t i = 0; i < log->nr_batch; i++)
