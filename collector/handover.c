@@ -118,18 +118,20 @@ host_ns vt_recorder_written_to(const struct vt_recorder *r)
     return r->written_to;
 }
 
-static int drop_slice(void *context, const struct vt_ring_slice *rec)
+static int drop_slice(void *context, uint32_t slot, uint32_t generation, const struct vt_slice *slice)
 {
     struct vt_recorder *r = context;
 
-    (void)rec;
+    (void)slot;
+    (void)generation;
+    (void)slice;
     r->dropped++;
     return 0;
 }
 
 void vt_recorder_skip(struct vt_recorder *r)
 {
-    const struct vt_ring_sinks sinks = { .context = r, .slice = drop_slice };
+    const struct vt_cell_sinks sinks = { .context = r, .slice = drop_slice };
     const uint32_t slots = vt_probes_slots(r->probes);
     struct vt_slot s;
 

@@ -11,19 +11,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cells.h"
 #include "hostinfo.h"
 #include "kvm_selftest.h"
 #include "ledger.skel.h"
 #include "timing.h"
-#include "vt/slice_pack.h"
 
 #define SLOTS_BYTES     (sizeof(struct vt_slot) * VT_MAX_SLOTS)
 #define EXIT_SUMS_BYTES (sizeof(struct vt_exit_sum) * VT_MAX_EXIT_SUMS)
 #define RUNNING_BYTES   (sizeof(struct vt_running) * VT_MAX_RUNNING)
+#define RING_BYTES      (4u << 20)
 
 struct vt_probes {
     struct ledger_bpf *bpf;
-    struct ring_buffer *ring;
+    struct ring_buffer *bell;     /* readable: the ring of cells wants reading */
+    struct vt_cells_reader cells; /* mapped; nr is set when it is loaded */
     const struct vt_slot *slots;
     const struct vt_running *running; /* by CPU */
     uint32_t nr_cpus;
@@ -34,7 +36,6 @@ struct vt_probes {
     bool addresses;                   /* their class is loaded */
     struct address_room *all;         /* NULL: it is not */
     struct vt_timing timing;
-    const struct vt_ring_sinks *sinks; /* of the drain under way */
 };
 
 /* What a look at the addresses takes; those without room come last. */
@@ -218,6 +219,23 @@ static int choose_programs(struct vt_probes *p, struct vt_err *err)
     return 0;
 }
 
+/* The reader is called when a quarter of it waits. */
+static void size_cells(struct vt_probes *p, uint32_t bytes)
+{
+    p->cells.nr = vt_cells_number(bytes, p->nr_cpus);
+    bpf_map__set_max_entries(p->bpf->maps.cells, p->cells.nr);
+    p->bpf->rodata->last_cell = p->cells.nr - 1;
+    p->bpf->rodata->cells_room = vt_cells_room(p->cells.nr, p->nr_cpus);
+    p->bpf->rodata->cells_call = p->bpf->rodata->cells_room / 4;
+}
+
+static uint32_t possible_cpus(void)
+{
+    const int cpus = libbpf_num_possible_cpus();
+
+    return cpus <= 0 ? 0 : cpus < VT_MAX_RUNNING ? (uint32_t)cpus : VT_MAX_RUNNING;
+}
+
 static int load(struct vt_probes *p, const struct vt_probes_options *o, struct vt_err *err)
 {
     struct ledger_bpf *bpf = ledger_bpf__open();
@@ -236,10 +254,7 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     bpf->rodata->ledger_only = o->ledger_only;
     bpf->rodata->exit_isa = vt_exit_isa_here();
     bpf->rodata->without_run_edges = p->off & 1u << VT_PROBE_KVM_RUN;
-    if (o->ring_bytes) {
-        bpf_map__set_max_entries(bpf->maps.slices, o->ring_bytes);
-        bpf->rodata->wakeup_bytes = o->ring_bytes / 4;
-    }
+    size_cells(p, o->ring_bytes ? o->ring_bytes : RING_BYTES);
     r = ledger_bpf__load(bpf);
     if (r == -EPERM)
         return vt_fail(err, EPERM, "loading BPF programs was refused: run as root (CAP_BPF and CAP_PERFMON)");
@@ -262,9 +277,6 @@ static const void *map(const struct bpf_map *map, size_t bytes, struct vt_err *e
 
 static int map_slots(struct vt_probes *p, struct vt_err *err)
 {
-    const int cpus = libbpf_num_possible_cpus();
-
-    p->nr_cpus = cpus <= 0 ? 0 : cpus < VT_MAX_RUNNING ? (uint32_t)cpus : VT_MAX_RUNNING;
     if (!(p->slots = map(p->bpf->maps.slots, SLOTS_BYTES, err)) ||
         !(p->exit_sums = map(p->bpf->maps.exit_sums, EXIT_SUMS_BYTES, err)) ||
         !(p->running = map(p->bpf->maps.running, RUNNING_BYTES, err)))
@@ -277,23 +289,26 @@ static int map_slots(struct vt_probes *p, struct vt_err *err)
     return 0;
 }
 
-static int on_ring(void *context, void *data, size_t size)
+static int on_bell(void *context, void *data, size_t size)
 {
-    struct vt_probes *p = context;
+    (void)context;
+    (void)data;
+    (void)size;
+    return 0;
+}
 
-    const struct vt_ring_sinks *to = p->sinks;
-    const struct vt_ring_head *head = data;
+static int open_cells(struct vt_probes *p, struct vt_err *err)
+{
+    const size_t bytes = p->cells.nr * sizeof(struct vt_cell);
+    void *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(p->bpf->maps.cells), 0);
 
-    if (to->slice && size >= sizeof(struct vt_ring_slice) && head->type == VT_RING_SLICE)
-        return to->slice(to->context, data);
-    if (to->slice && size >= sizeof(struct vt_ring_short) && head->type == VT_RING_SHORT) {
-        const struct vt_ring_slice whole = { *head, vt_slice_unpack(data) };
-        return to->slice(to->context, &whole);
-    }
-    if (to->segment && size >= sizeof(struct vt_ring_segment) && head->type == VT_RING_SEGMENT)
-        return to->segment(to->context, data);
-    if (to->move && size >= sizeof(struct vt_ring_move) && head->type == VT_RING_MOVE)
-        return to->move(to->context, data);
+    if (m == MAP_FAILED)
+        return vt_fail(err, errno, "the ledger's ring could not be mapped: %s", strerror(errno));
+    p->cells.cells = m;
+    p->cells.counts = &p->bpf->bss->told;
+    p->bell = ring_buffer__new(bpf_map__fd(p->bpf->maps.bell), on_bell, NULL, NULL);
+    if (!p->bell)
+        return vt_fail(err, errno, "the ledger's ring could not be opened: %s", strerror(errno));
     return 0;
 }
 
@@ -322,15 +337,11 @@ int vt_probes_open(const struct vt_probes_options *options, struct vt_probes **r
         return vt_fail(err, ENOMEM, "out of memory");
     libbpf_set_print(quiet);
     p->off = options->off;
+    p->nr_cpus = possible_cpus();
     p->addresses = options->addresses;
     p->timing = VT_TIMING_OWN;
-    if ((r = load(p, options, err)) || (r = map_slots(p, err)))
+    if ((r = load(p, options, err)) || (r = map_slots(p, err)) || (r = open_cells(p, err)))
         goto fail;
-    p->ring = ring_buffer__new(bpf_map__fd(p->bpf->maps.slices), on_ring, p, NULL);
-    if (!p->ring) {
-        r = vt_fail(err, errno, "the slice ring could not be opened: %s", strerror(errno));
-        goto fail;
-    }
     r = ledger_bpf__attach(p->bpf);
     if (r) {
         vt_fail(err, -r, "the BPF programs could not be attached: %s", strerror(-r));
@@ -575,14 +586,14 @@ int vt_probes_release(struct vt_probes *p, uint32_t slot)
 
 int vt_probes_fd(const struct vt_probes *p)
 {
-    return ring_buffer__epoll_fd(p->ring);
+    return ring_buffer__epoll_fd(p->bell);
 }
 
-int vt_probes_drain(struct vt_probes *p, const struct vt_ring_sinks *sinks)
+int vt_probes_drain(struct vt_probes *p, const struct vt_cell_sinks *sinks)
 {
-    p->sinks = sinks;
-    int r = ring_buffer__consume(p->ring);
-    return r < 0 ? r : 0;
+    const int r = ring_buffer__consume(p->bell);
+
+    return r < 0 ? r : vt_cells_read(&p->cells, sinks);
 }
 
 void vt_probes_lost(const struct vt_probes *p, uint64_t ret_lost[VT_NR_LOST_REASONS])
@@ -653,7 +664,9 @@ void vt_probes_close(struct vt_probes *p)
         return;
     vt_timing_stop(&p->timing);
     vt_kvm_reader_free(p->kvm_reader);
-    ring_buffer__free(p->ring);
+    ring_buffer__free(p->bell);
+    if (p->cells.cells)
+        munmap(p->cells.cells, p->cells.nr * sizeof(*p->cells.cells));
     if (p->slots)
         munmap((void *)(uintptr_t)p->slots, SLOTS_BYTES);
     if (p->exit_sums)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "cells.h"
 #include "kvmstats.h"
 #include "vt/ledger.h"
 #include "vt/record.h"
@@ -19,7 +20,7 @@ struct vt_probes_options {
     bool ledger_only;    /* no slices: integrals at each checkpoint only */
     bool addresses;      /* count what exits accessed: else its class is not even loaded, and not off */
     bool cgroups;        /* some are guests: else the program that sees who comes is not loaded */
-    uint32_t ring_bytes; /* of the slice ring, a power of two; 0: default */
+    uint32_t ring_bytes; /* of the ring of cells, a power of two; 0: default */
 };
 
 /**
@@ -111,16 +112,8 @@ int vt_probes_release(struct vt_probes *p, uint32_t slot);
 /** A pollable descriptor: readable when the ring wants draining. */
 int vt_probes_fd(const struct vt_probes *p);
 
-/** What to do with each record, NULL: nothing; a negative return stops and is returned. */
-struct vt_ring_sinks {
-    void *context;
-    int (*slice)(void *context, const struct vt_ring_slice *rec);
-    int (*segment)(void *context, const struct vt_ring_segment *rec);
-    int (*move)(void *context, const struct vt_ring_move *rec);
-};
-
 /** Calls a sink for each record that waits. */
-int vt_probes_drain(struct vt_probes *p, const struct vt_ring_sinks *sinks);
+int vt_probes_drain(struct vt_probes *p, const struct vt_cell_sinks *sinks);
 
 /** Events lost so far, by reason. */
 void vt_probes_lost(const struct vt_probes *p, uint64_t ret_lost[VT_NR_LOST_REASONS]);

@@ -80,48 +80,47 @@ int rec_follow(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, in
     return r->counters ? vt_counters_follow(r->counters, slot, s, vcpu, err) : 0;
 }
 
-static int64_t vcpu_of(struct vt_recorder *r, const struct vt_ring_head *head, struct vt_err *err)
+static int64_t vcpu_of(struct vt_recorder *r, uint32_t slot, uint32_t generation, struct vt_err *err)
 {
-    const uint32_t slot = head->slot;
     struct vt_slot s;
-    int64_t id = slot < VT_MAX_SLOTS ? vt_roster_known(r->roster, slot, head->generation) : 0;
+    int64_t id = slot < VT_MAX_SLOTS ? vt_roster_known(r->roster, slot, generation) : 0;
 
     if (id || slot >= VT_MAX_SLOTS)
         return id;
-    if (!vt_probes_read(r->probes, slot, &s) || s.generation != head->generation || rec_is_later(r, &s))
+    if (!vt_probes_read(r->probes, slot, &s) || s.generation != generation || rec_is_later(r, &s))
         return 0;
     id = vt_roster_life(r->roster, slot, &s, err);
     const int e = id > 0 ? rec_follow(r, slot, &s, id, err) : 0; /* not only at the next tick */
     return e ? e : id;
 }
 
-static int put_slice(struct vt_recorder *r, const struct vt_ring_slice *rec, struct vt_err *err)
+static int put_slice(struct vt_recorder *r, uint32_t slot, uint32_t generation, const struct vt_slice *slice,
+                     struct vt_err *err)
 {
     int64_t vcpu;
 
-    if (rec->slice.t_end <= r->host.begin.v)
+    if (slice->t_end <= r->host.begin.v)
         return 0;
-    vcpu = vcpu_of(r, &rec->head, err);
+    vcpu = vcpu_of(r, slot, generation, err);
     if (vcpu <= 0)
         return (int)vcpu;
     r->slices++;
-    return vt_store_put_slices(r->store, vcpu, &rec->slice, 1, err);
+    return vt_store_put_slices(r->store, vcpu, slice, 1, err);
 }
 
-static int on_slice(void *context, const struct vt_ring_slice *rec)
+static int on_slice(void *context, uint32_t slot, uint32_t generation, const struct vt_slice *slice)
 {
     struct vt_recorder *r = context;
     int e = 0;
 
     for (struct vt_recorder *to = r; to && !e; to = to->next)
-        e = put_slice(to, rec, r->err);
+        e = put_slice(to, slot, generation, slice, r->err);
     return e;
 }
 
-static int on_segment(void *context, const struct vt_ring_segment *rec)
+static int on_segment(void *context, const struct vt_segment *s)
 {
     struct vt_recorder *r = context;
-    const struct vt_segment *s = &rec->segment;
     struct vt_occupancy row = { { s->from }, { s->to }, s->cpu, s->kind, s->tid, s->tgid, "" };
 
     int e = 0;
@@ -133,15 +132,15 @@ static int on_segment(void *context, const struct vt_ring_segment *rec)
     return e;
 }
 
-static int on_move(void *context, const struct vt_ring_move *rec)
+static int on_move(void *context, uint32_t slot, uint32_t generation, const struct vt_move *move)
 {
     struct vt_recorder *r = context;
-    struct vt_vcpu_move row = { 0, { rec->move.at }, rec->move.from_cpu, rec->move.to_cpu };
+    struct vt_vcpu_move row = { 0, { move->at }, move->from_cpu, move->to_cpu };
 
     int e = 0;
 
     for (struct vt_recorder *to = r; to && !e; to = to->next) {
-        row.vcpu = vcpu_of(to, &rec->head, r->err);
+        row.vcpu = vcpu_of(to, slot, generation, r->err);
         e = row.vcpu <= 0 ? (int)row.vcpu : vt_store_put_move(to->store, &row, r->err);
     }
     return e;
@@ -149,7 +148,7 @@ static int on_move(void *context, const struct vt_ring_move *rec)
 
 int vt_recorder_drain(struct vt_recorder *r, struct vt_err *err)
 {
-    const struct vt_ring_sinks sinks = { r, on_slice, on_segment, on_move };
+    const struct vt_cell_sinks sinks = { r, on_slice, on_segment, on_move };
 
     r->err = err;
     return vt_probes_drain(r->probes, &sinks);

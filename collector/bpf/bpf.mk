@@ -3,7 +3,7 @@
 BPF_SRC  := $(wildcard collector/bpf/*.bpf.c)
 BPF_SKEL := $(BPF_SRC:collector/bpf/%.bpf.c=$(BUILD)/gen/%.skel.h)
 
-$(BUILD)/gen/%.bpf.o: collector/bpf/%.bpf.c $(wildcard collector/bpf/*.h) include/vt/ledger.h include/vt/state.h | $(BUILD)/.deps
+$(BUILD)/gen/%.bpf.o: collector/bpf/%.bpf.c $(wildcard collector/bpf/*.h) $(patsubst %,include/vt/%.h,cells ledger slice_pack state) | $(BUILD)/.deps
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -D__TARGET_ARCH_x86 -Iinclude -c -o $@ $<
 

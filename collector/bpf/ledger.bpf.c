@@ -11,6 +11,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "machine.h"
+#include "vt/cells.h"
 #include "vt/slice_pack.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -29,7 +30,8 @@ const volatile __u32 own_tgid;               /* the collector's own test guest i
 const volatile __u32 exit_isa;               /* enum vt_exit_isa: whose exit reasons */
 const volatile bool ledger_only;             /* integrals only: no slices, nobody's occupancy */
 const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
-const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits */
+const volatile __u32 last_cell;              /* their number, a power of two, less 1 */
+const volatile __u64 cells_room, cells_call; /* how many may wait; at how many the reader is called */
 
 /* ---- shared with user space ---- */
 
@@ -39,6 +41,7 @@ __u64 lost[VT_NR_LOST_REASONS];
 __u64 self_entries, self_runs; /* the collector's own test guest: does the event fire? */
 __s32 members;                 /* slots taken by processes of UML instances and tasks of cgroups */
 __u32 slots_used;              /* the highest slot ever taken, plus 1: a reader need look no further */
+struct vt_cells told;          /* of `cells` */
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -55,9 +58,18 @@ struct {
 } free_slots SEC(".maps");
 
 struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1 << 16);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, __u32);
+    __type(value, struct vt_cell);
+} cells SEC(".maps");
+
+/* Calls the reader, if cells wait in plenty; nothing of worth is in it. */
+struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, 1 << 22);
-} slices SEC(".maps");
+    __uint(max_entries, 4096);
+} bell SEC(".maps");
 
 /* Never looked up from user space: on kernels before 6.2 that makes BPF's own look-ups fail. */
 struct binding {
@@ -179,43 +191,60 @@ static __always_inline void count_lost(enum vt_lost_reason reason)
     __sync_fetch_and_add(&lost[reason], 1);
 }
 
-/* Room for a record of that type; to be submitted. */
-static __always_inline void *reserve(__u64 size, __u32 type, __u32 slot, __u32 generation)
+static __cold void ring_bell(void)
 {
-    struct vt_ring_head *head = bpf_ringbuf_reserve(&slices, size, 0);
+    __u64 nothing = 0;
 
-    if (!head) {
-        count_lost(VT_LOST_RING_FULL);
-        return 0;
-    }
-    head->type = (__u16)type;
-    head->slot = (__u16)slot;
-    head->generation = generation;
-    return head;
+    told.rung = 1;
+    bpf_ringbuf_output(&bell, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);
 }
 
-/* How much waits for the reader is asked only now and then: by any number that changes from record to record.
- */
-static __always_inline void submit(void *record, __u64 number)
+static __always_inline struct vt_cell *cell_at(__u64 count)
 {
-    __u64 waiting = number % 16 ? 0 : bpf_ringbuf_query(&slices, BPF_RB_AVAIL_DATA);
+    __u32 i = (__u32)count & last_cell;
 
-    bpf_ringbuf_submit(record, waiting > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+    return bpf_map_lookup_elem(&cells, &i);
+}
+
+/* The count of the first of nr cells, to be filled and told; or VT_NO_CELL. */
+static __always_inline __u64 take_cells(__u32 nr)
+{
+    __u64 at = vt_cells_take(&told, nr, cells_room);
+
+    if (seldom(at == VT_NO_CELL))
+        count_lost(VT_LOST_RING_FULL);
+    else if (seldom(at - told.read > cells_call && !told.rung))
+        ring_bell();
+    return at;
+}
+
+static __always_inline struct vt_cell *take_cell(void)
+{
+    __u64 at = take_cells(1);
+
+    return at == VT_NO_CELL ? 0 : cell_at(at);
 }
 
 static __cold void emit_whole(struct vt_slot *s)
 {
-    struct vt_ring_slice *r = reserve(sizeof(*r), VT_RING_SLICE, s->index, s->generation);
+    const __u64 *from = (const __u64 *)&s->open;
+    __u64 at = take_cells(VT_SLICE_CELLS);
 
-    if (!r)
+    if (at == VT_NO_CELL)
         return;
-    r->slice = s->open;
-    submit(r, s->open.seq);
+    for (__u32 c = 0, w = 0; c < VT_SLICE_CELLS; c++) {
+        struct vt_cell *cell = cell_at(at + c);
+        if (!cell)
+            return;
+        for (__u32 i = 0; i < VT_CELL_WORDS && w < sizeof(s->open) / sizeof(*from); i++)
+            cell->words[i] = from[w++];
+        vt_cell_tell(cell, c ? VT_CELL_MORE : VT_CELL_SLICE, s->index, s->generation);
+    }
 }
 
 static __always_inline void emit(struct vt_slot *s)
 {
-    struct vt_ring_short *r;
+    struct vt_cell *cell;
 
     if (s->kind == VT_SLOT_HELPER || ledger_only)
         return;
@@ -223,11 +252,11 @@ static __always_inline void emit(struct vt_slot *s)
         emit_whole(s);
         return;
     }
-    r = reserve(sizeof(*r), VT_RING_SHORT, s->index, s->generation);
-    if (!r)
+    cell = take_cell();
+    if (!cell)
         return;
-    vt_slice_pack(r, &s->open);
-    submit(r, s->open.seq);
+    vt_slice_pack((struct vt_slice_short *)cell->words, &s->open);
+    vt_cell_tell(cell, VT_CELL_SHORT, s->index, s->generation);
 }
 
 /* ---- who has a CPU while a vCPU waits for it ---- */
@@ -281,21 +310,23 @@ static __always_inline bool is_forced_idle(const struct vt_running *r, const str
 
 static __always_inline void emit_segment(const struct vt_running *on, __u64 to, struct task_struct *task)
 {
-    struct vt_ring_segment *r = reserve(sizeof(*r), VT_RING_SEGMENT, 0, 0);
+    struct vt_cell *cell = take_cell();
+    struct vt_segment *to_tell;
 
-    if (!r)
+    if (!cell)
         return;
-    r->segment.from = on->since;
-    r->segment.to = to;
-    r->segment.tid = (__u32)task->pid;
-    r->segment.tgid = (__u32)task->tgid;
-    r->segment.cpu = (__u16)bpf_get_smp_processor_id();
-    r->segment.kind = task->pid == 0 ? on->forced_idle ? VT_OCCUPANT_FORCED_IDLE : VT_OCCUPANT_IDLE
-                      : task->flags & PF_KTHREAD ? VT_OCCUPANT_KTHREAD
-                                                 : VT_OCCUPANT_TASK;
-    r->segment.pad_ = 0;
-    __builtin_memcpy(r->segment.comm, task->comm, VT_COMM_LEN);
-    submit(r, to);
+    to_tell = (struct vt_segment *)cell->words;
+    to_tell->from = on->since;
+    to_tell->to = to;
+    to_tell->tid = (__u32)task->pid;
+    to_tell->tgid = (__u32)task->tgid;
+    to_tell->cpu = (__u16)bpf_get_smp_processor_id();
+    to_tell->kind = task->pid == 0             ? on->forced_idle ? VT_OCCUPANT_FORCED_IDLE : VT_OCCUPANT_IDLE
+                    : task->flags & PF_KTHREAD ? VT_OCCUPANT_KTHREAD
+                                               : VT_OCCUPANT_TASK;
+    to_tell->pad_ = 0;
+    __builtin_memcpy(to_tell->comm, task->comm, VT_COMM_LEN);
+    vt_cell_tell(cell, VT_CELL_SEGMENT, 0, 0);
 }
 
 /*
@@ -1188,14 +1219,16 @@ int BPF_PROG(on_sched_wakeup_new, struct task_struct *task)
 static __always_inline void wait_moves(struct vt_slot *s, __u32 to_cpu)
 {
     __u64 now = bpf_ktime_get_ns();
-    struct vt_ring_move *r = reserve(sizeof(*r), VT_RING_MOVE, s->index, s->generation);
+    struct vt_cell *cell = take_cell();
+    struct vt_move *move;
 
-    if (r) {
-        r->move.at = now;
-        r->move.from_cpu = (__u16)(s->waits_on - 1);
-        r->move.to_cpu = (__u16)to_cpu;
-        r->move.pad_ = 0;
-        submit(r, 0);
+    if (cell) {
+        move = (struct vt_move *)cell->words;
+        move->at = now;
+        move->from_cpu = (__u16)(s->waits_on - 1);
+        move->to_cpu = (__u16)to_cpu;
+        move->pad_ = 0;
+        vt_cell_tell(cell, VT_CELL_MOVE, s->index, s->generation);
     }
     wait_ends(s);
     wait_begins(s, to_cpu, now);

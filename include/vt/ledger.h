@@ -151,30 +151,6 @@ struct vt_move {
     vt_u32 pad_;
 };
 
-/* The records of the ring buffer; slot + generation name the vCPU. */
-enum vt_ring_type { VT_RING_SLICE, VT_RING_SHORT, VT_RING_SEGMENT, VT_RING_MOVE };
-
-struct vt_ring_head {
-    vt_u16 type; /* enum vt_ring_type */
-    vt_u16 slot; /* 0 for a segment */
-    vt_u32 generation;
-};
-
-struct vt_ring_slice {
-    struct vt_ring_head head;
-    struct vt_slice slice;
-};
-
-struct vt_ring_segment {
-    struct vt_ring_head head;
-    struct vt_segment segment;
-};
-
-struct vt_ring_move {
-    struct vt_ring_head head;
-    struct vt_move move;
-};
-
 /* Why an edge was refused; each counter is per slot. */
 enum vt_desync {
     VT_DESYNC_IN_NO_WAKE,  /* switched in while blocked, no wake-up was seen */

@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The short form of a slice in the ring: with the ring's own header a cache line and a
- * word, where the whole takes two and a half.  What is written there is most of what a slice costs: the
- * reader had the line last.  Nearly all slices fit: a wait or a run of 4.29 s, a quota, or
- * polling make one that does not.  Pure, without libc: the BPF programs pack, user space unpacks.
+ * The short form of a slice: one cell.  What is written there is most of what a slice costs.
+ * Nearly all slices fit: a wait or a run of 4.29 s, a quota, or polling make one that does not.
+ * Pure, without libc: the BPF programs pack, user space unpacks.
  */
 #ifndef VT_SLICE_PACK_H
 #define VT_SLICE_PACK_H
 
-#include "vt/ledger.h"
+#include "vt/cells.h"
 
-struct vt_ring_short {
-    struct vt_ring_head head; /* of VT_RING_SHORT */
-    vt_u32 seq;
-    vt_u16 cpu;
-    vt_u8 off_state, wait_state;
+/* The words of a VT_CELL_SHORT. */
+struct vt_slice_short {
     vt_u64 t_out;
+    vt_u32 seq;
     vt_u32 off_ns, wait_ns, run_ns; /* t_wake - t_out, t_in - t_wake, t_end - t_in */
     vt_u32 guest_ns, kvm_ns, vmm_ns, run_only_ns, irq_ns;
     vt_u16 exits, user_exits;
+    vt_u16 cpu;
+    vt_u8 off_state, wait_state;
     vt_u8 flags, migrations, off_cause, tail_state;
 };
+
+_Static_assert(sizeof(struct vt_slice_short) == 8 * VT_CELL_WORDS, "fills its cell");
 
 /** Does it fit?  Time that runs backwards does not, and so comes whole. */
 static inline __attribute__((always_inline)) int vt_slice_is_short(const struct vt_slice *s)
@@ -33,8 +34,8 @@ static inline __attribute__((always_inline)) int vt_slice_is_short(const struct 
     return !(words >> 32) && !none && !((s->exits | s->user_exits) >> 16);
 }
 
-/** All but the head, of one that fits. */
-static inline __attribute__((always_inline)) void vt_slice_pack(struct vt_ring_short *r,
+/** One that fits. */
+static inline __attribute__((always_inline)) void vt_slice_pack(struct vt_slice_short *r,
                                                                 const struct vt_slice *s)
 {
     r->seq = (vt_u32)s->seq;
@@ -60,7 +61,7 @@ static inline __attribute__((always_inline)) void vt_slice_pack(struct vt_ring_s
 
 #ifndef __bpf__
 /** What was packed. */
-static inline struct vt_slice vt_slice_unpack(const struct vt_ring_short *r)
+static inline struct vt_slice vt_slice_unpack(const struct vt_slice_short *r)
 {
     struct vt_slice s = { .seq = r->seq,
                           .t_out = r->t_out,

@@ -62,7 +62,10 @@ struct vt_probes {
     uint32_t turn[MAX_CPUS];  /* whose turn is next there */
     uint64_t mean_ns;         /* of a stretch on CPU */
     uint64_t random;
-    struct vt_ring_slice *ring;
+    struct told {
+        uint32_t slot;
+        struct vt_slice slice;
+    } * ring;
     size_t waiting, room;
     uint64_t made;
 };
@@ -131,10 +134,10 @@ static void make_slices(struct vt_probes *p, size_t n)
         const uint32_t cpu = (uint32_t)(p->made % p->cpus), of_cpu = p->vcpus / p->cpus;
         const uint32_t slot = cpu * of_cpu + p->turn[cpu]++ % of_cpu;
         struct vt_slot *s = &p->slots[slot];
-        struct vt_ring_slice *r = &p->ring[p->waiting++];
+        struct told *r = &p->ring[p->waiting++];
 
         p->clock[cpu] = run_once(p, s, p->clock[cpu] + 1200); /* the switch itself */
-        r->head = (struct vt_ring_head){ VT_RING_SLICE, (uint16_t)slot, s->generation };
+        r->slot = slot;
         r->slice = s->open;
         switch_out(p, s, p->clock[cpu]);
     }
@@ -256,12 +259,12 @@ int vt_probes_release(struct vt_probes *p, uint32_t slot)
     return 0;
 }
 
-int vt_probes_drain(struct vt_probes *p, const struct vt_ring_sinks *sinks)
+int vt_probes_drain(struct vt_probes *p, const struct vt_cell_sinks *sinks)
 {
     int r = 0;
 
     for (size_t i = 0; i < p->waiting && r >= 0; i++)
-        r = sinks->slice(sinks->context, &p->ring[i]);
+        r = sinks->slice(sinks->context, p->ring[i].slot, 1, &p->ring[i].slice);
     p->waiting = 0;
     return r < 0 ? r : 0;
 }

@@ -168,7 +168,7 @@ static void set_mode(struct life *l, enum vt_state mode)
 /* As the BPF programs send it, and the collector has it. */
 static struct vt_slice through_the_ring(struct life *l, const struct vt_slice *s)
 {
-    struct vt_ring_short r;
+    struct vt_slice_short r;
 
     if (!vt_slice_is_short(s)) {
         l->whole++;
