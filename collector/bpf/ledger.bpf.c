@@ -82,6 +82,15 @@ struct {
     __type(value, struct binding);
 } bindings SEC(".maps");
 
+/* Slot and generation that were last found in `bindings`, by the thread's id: a hint, told by one store. */
+#define REMEMBERED (2 * VT_MAX_SLOTS) /* a power of two */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, REMEMBERED);
+    __type(key, __u32);
+    __type(value, __u64);
+} remembered SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, VT_MAX_RUNNING);
@@ -419,9 +428,39 @@ static __always_inline struct binding *binding_of(struct task_struct *task)
     return bpf_task_storage_get(&bindings, task, 0, 0);
 }
 
+static __noinline struct vt_slot *slot_from_storage(struct task_struct *task, __u64 *remember)
+{
+    struct binding *b = bpf_task_storage_get(&bindings, task, 0, 0);
+    struct vt_slot *s = slot_of_binding(b);
+
+    if (s && remember)
+        *(volatile __u64 *)remember = b->slot | (__u64)b->generation << 32;
+    return s;
+}
+
+/* The slot that was found for it last is still its own, if both say so. */
+static __always_inline struct vt_slot *slot_remembered(struct task_struct *task, __u64 found)
+{
+    struct vt_slot *s = slot_at((__u32)found);
+
+    if (!s || s->tid != (__u32)task->pid || s->start_time != task->start_time)
+        return 0;
+    return live_slot((__u32)found, found >> 32);
+}
+
 static __always_inline struct vt_slot *slot_of(struct task_struct *task)
 {
-    return slot_of_binding(binding_of(task));
+    struct task_struct___storage *t = (void *)task;
+    __u32 hash = (__u32)task->pid % REMEMBERED;
+    struct vt_slot *s;
+    __u64 *found;
+
+    /* what every other thread pays: one load */
+    if (bpf_core_field_exists(t->bpf_storage) && !t->bpf_storage)
+        return 0;
+    found = bpf_map_lookup_elem(&remembered, &hash);
+    s = found ? slot_remembered(task, *(volatile __u64 *)found) : 0;
+    return s ? s : slot_from_storage(task, found);
 }
 
 static __always_inline void note_running(struct vt_running *r, const struct vt_slot *s)
@@ -961,8 +1000,9 @@ static __always_inline __u32 off_cause(struct task_struct *prev, __u32 prev_stat
  * traces it: it runs the guest's own code from now on.  So it was a helper, and
  * is a part of the vCPU.  (Not in bind_thread(): the run queue's lock is held.)
  */
-static __cold void become_traced(struct vt_slot *s, struct binding *b, struct task_struct *task, __u64 now)
+static __cold void become_traced(struct vt_slot *s, struct task_struct *task, __u64 now)
 {
+    struct binding *b = binding_of(task);
     const struct vm_process vm = {
         .vm_start_time = s->vm_start_time,
         .vm_tgid = s->tgid,
@@ -972,7 +1012,7 @@ static __cold void become_traced(struct vt_slot *s, struct binding *b, struct ta
     struct binding next = {};
 
     end_life(s, now);
-    s = fill_slot(task, &vm, VT_SLOT_THREAD, now, &next);
+    s = b ? fill_slot(task, &vm, VT_SLOT_THREAD, now, &next) : 0;
     if (!s)
         return;
     machine_lock(s);
@@ -988,9 +1028,8 @@ static __always_inline bool is_traced_by_uml(const struct vt_slot *s, struct tas
            (__u32)BPF_CORE_READ(task, parent, tgid) == s->tgid;
 }
 
-/* b: where its thread has the slot noted, for helpers only. */
-static __always_inline void switch_out(struct vt_slot *s, struct binding *b, struct task_struct *prev,
-                                       bool preempt, __u32 prev_state, __u64 now)
+static __always_inline void switch_out(struct vt_slot *s, struct task_struct *prev, bool preempt,
+                                       __u32 prev_state, __u64 now)
 {
     struct machine_sched_info info = sched_info_of(prev);
     __u32 off;
@@ -1014,8 +1053,8 @@ static __always_inline void switch_out(struct vt_slot *s, struct binding *b, str
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
         wait_begins(s, bpf_get_smp_processor_id(), now);
-    else if (b && off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
-        become_traced(s, b, prev, now);
+    else if (off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
+        become_traced(s, prev, now);
 }
 
 /* True: it was woken onto an idle CPU at `since`: its slice tells of that idle stretch. */
@@ -1038,22 +1077,12 @@ static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *nex
     return s->open.flags & VT_SLICE_WAKE_IDLE && s->open.t_wake == since;
 }
 
-/*
- * Who leaves is who the last switch here brought, mostly: a look at its note is cheaper than into task
- * storage.  No helper is noted there.
- */
-static __always_inline struct vt_slot *leaving(const struct vt_running *r, struct task_struct *prev,
-                                               struct binding **ret)
+/* Who leaves is who the last switch here brought, mostly; no helper is noted there. */
+static __always_inline struct vt_slot *leaving(const struct vt_running *r, struct task_struct *prev)
 {
-    struct vt_slot *s = 0;
+    struct vt_slot *s = r->tid && r->tid == (__u32)prev->pid ? live_slot(r->slot, r->generation) : 0;
 
-    *ret = 0;
-    if (r->tid && r->tid == (__u32)prev->pid)
-        s = live_slot(r->slot, r->generation);
-    if (s)
-        return s;
-    *ret = binding_of(prev);
-    return slot_of_binding(*ret);
+    return s ? s : slot_of(prev);
 }
 
 /* What every other switch pays. (The verifier refuses one test of both pointers, which the compiler would
@@ -1075,21 +1104,20 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
                                         __u32 prev_state)
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
-    struct binding *b;
     struct vt_slot *was, *is;
     bool told; /* by a slice who had the CPU */
     __u64 now; /* the same instant for all: on its CPU one ends where the other begins */
 
     if (!r)
         return 0;
-    was = leaving(r, prev, &b);
+    was = leaving(r, prev);
     is = slot_of(next);
     if (concerns_nobody(r, was, is))
         return 0;
     told = was && was->kind != VT_SLOT_HELPER;
     now = bpf_ktime_get_ns();
     if (was)
-        switch_out(was, b, prev, preempt, prev_state, now);
+        switch_out(was, prev, preempt, prev_state, now);
     if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
         told = true;
     occupants_at_switch(r, prev, next, told, now);
