@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "collector/cells.h"
 #include "ledger.skel.h"
 #include "vt/ledger.h"
 

@@ -26,6 +26,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "collector/cells.h"
 #include "ledger.skel.h"
 
 /* Helper number that libbpf's relocation puts where there is no field. */
