@@ -570,6 +570,7 @@ struct slew {
     host_ns from;
     double least, most; /* what all allow, in parts of one */
     double told, told_half;
+    size_t source; /* the next event that may tell of another clocksource */
 };
 
 /* Less is what the kernel's own rounding of a clock's rate may do. */
@@ -577,6 +578,26 @@ struct slew {
 /* A rate of a shorter stretch is known too badly to be told. */
 #define SLEW_LEAST_NS (VT_NSEC_PER_SEC / 4)
 #define MAX_SLEWS     64u
+
+/*
+ * An agent looks for another clocksource each second (guest-agent/agent.c: slow_round()), so it came up
+ * to so long before it was told. With it MONOTONIC runs without NTP's rate until the next tick
+ * (tk_setup_internals(), kernel/time/timekeeping.c, 6.18): a step of a microsecond, too small for
+ * any view to show, which would be taken for a part of the rate.
+ */
+#define SOURCE_LOOK_NS (VT_NSEC_PER_SEC * 3 / 2)
+
+/* Did another clocksource come within that time after the view?  Views and events come by time. */
+static bool source_changes_after(const struct pass *p, const struct vt_view_row *row, size_t *cursor)
+{
+    const struct vt_view_log *log = p->log;
+    for (; *cursor < log->nr_events; (*cursor)++) {
+        const struct vt_event_row *e = &log->events[*cursor];
+        if (e->event.kind == VTG_EVENT_CLOCKSOURCE && e->host.v >= row->host.v)
+            return e->host.v - row->host.v < SOURCE_LOOK_NS;
+    }
+    return false;
+}
 
 /* The difference at one instant lies within ± *ret_u of *ret_d. */
 static bool read_slew(const struct pass *p, const struct vt_view_row *row, host_ns *ret_at, int64_t *ret_d,
@@ -631,7 +652,7 @@ static int end_slew(struct pass *p, struct slew *s, unsigned int *told)
     return add_event(p, &e);
 }
 
-static int follow_slew(struct pass *p, struct slew *s, const struct vt_view_row *row, uint64_t boots,
+static int follow_rate(struct pass *p, struct slew *s, const struct vt_view_row *row, uint64_t boots,
                        unsigned int *told)
 {
     const uint64_t raw = row->view.ns[VTG_OS_RAW];
@@ -644,7 +665,7 @@ static int follow_slew(struct pass *p, struct slew *s, const struct vt_view_row 
         int error = end_slew(p, s, told);
         if (error)
             return error;
-        *s = (struct slew){ 0 };
+        *s = (struct slew){ .source = s->source };
     }
     s->boots = boots;
     if (!s->has_base) {
@@ -663,6 +684,16 @@ static int follow_slew(struct pass *p, struct slew *s, const struct vt_view_row 
     s->most = most < s->most ? most : s->most;
     s->last_raw = raw;
     return 0;
+}
+
+static int follow_slew(struct pass *p, struct slew *s, const struct vt_view_row *row, uint64_t boots,
+                       unsigned int *told)
+{
+    if (!source_changes_after(p, row, &s->source))
+        return follow_rate(p, s, row, boots, told);
+    const int error = end_slew(p, s, told); /* the rate until here; the next begins after the change */
+    s->has_base = false;
+    return error;
 }
 
 /* How often the guest has booted anew until then, as far as its agents said. */

@@ -44,11 +44,11 @@ in_guest() {
   guest_do "$1" "vtime-agent bench --name $2 -- sh -c '$3' >/dev/null" 120
 }
 
-# disturb_clocks: REALTIME set, its frequency changed, another clocksource: in one benchmark. A change of
-# clocksource is without NTP's rate until the next tick: the rate is to have been seen before.
+# disturb_clocks: REALTIME set, its frequency changed, another clocksource: in one benchmark. The rate is to
+# have been seen before: an agent tells of another clocksource up to a second late.
 disturb_clocks() {
   in_guest one quiet 'loop 200000000'
-  in_guest one disturbed "date -s @\$((\$(date +%s) + 3600)) >/dev/null; adjtimex -f 13107200 >/dev/null; sleep 1; echo hpet >$CLOCKSOURCE; sleep 1; loop 200000000"
+  in_guest one disturbed "date -s @\$((\$(date +%s) + 3600)) >/dev/null; adjtimex -f 13107200 >/dev/null; sleep 3; echo hpet >$CLOCKSOURCE; sleep 1; loop 200000000"
   sleep 1
   guest_do one "echo tsc >$CLOCKSOURCE; adjtimex -f 0 >/dev/null; date -s @\$((\$(date +%s) - 60)) >/dev/null"
 }

@@ -40,8 +40,11 @@ inside() {
       wait" >quota$i.out 2>&1
     "$vtime" report --json quota$i.vt >quota$i.json
   done
-  "$vtime" record -q -o helper.vt -- taskset -c 1 "$odd" helper >helper.out 2>&1
-  "$vtime" report --json helper.vt >helper.json
+  # three times, too: how long a wake-up's path is under emulation is this host's doing
+  for i in 1 2 3; do
+    "$vtime" record -q -o helper$i.vt -- taskset -c 1 "$odd" helper >helper$i.out 2>&1
+    "$vtime" report --json helper$i.vt >helper$i.json
+  done
 }
 
 odd=$testbed_repo/build/tests/live/oddvmm
@@ -91,16 +94,24 @@ balanced() {
   [ "$near" -ge 2 ]
 }
 
-# The worker tells schedstat's two figures at its begin and its end.
-@test "a busy helper: its time on CPU and its waiting are what schedstat has, apart from the vCPU's" {
-  cat "$result/out/helper.out"
+# helper_agrees N: of the recording N. The worker tells schedstat's two figures at its begin and its end.
+helper_agrees() {
+  local run delay switches on_cpu waited
+  cat "$result/out/helper$1.out"
   read -r run delay switches < <(awk 'NF == 3 { run[++n] = $1; delay[n] = $2; switches[n] = $3 }
-    END { printf "%d %d %d\n", run[2] - run[1], delay[2] - delay[1], switches[2] - switches[1] }' "$result/out/helper.out")
+    END { printf "%d %d %d\n", run[2] - run[1], delay[2] - delay[1], switches[2] - switches[1] }' "$result/out/helper$1.out")
   read -r on_cpu waited < <(jq -r '[.guests[].helpers[] | select(.name == "worker")][0] | [.on_cpu.ns, .waited.ns] | @tsv' \
-    "$result/out/helper.json")
-  [ "$run" -gt 30000000 ]
+    "$result/out/helper$1.json")
+  [ "$run" -gt 30000000 ] || return 1
   # schedstat leaves out the path of each wake-up (ARCHITECTURE.md): some 100 us under emulation
-  close "$on_cpu" "$run" 3 3000000
-  close "$waited" "$delay" 5 $((switches * 200000))
-  balanced helper
+  close "$on_cpu" "$run" 3 3000000 && close "$waited" "$delay" 5 $((switches * 200000))
+}
+
+@test "a busy helper: its time on CPU and its waiting are what schedstat has, apart from the vCPU's" {
+  local i near=0
+  for i in 1 2 3; do
+    ! helper_agrees $i || near=$((near + 1))
+    balanced helper$i
+  done
+  [ "$near" -ge 2 ]
 }
