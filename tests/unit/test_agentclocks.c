@@ -72,6 +72,52 @@ static void the_newest_steps_are_told_and_the_others_counted(void **state)
     vt_correlator_free(c);
 }
 
+/* A view ten times a second: what MONOTONIC is ahead of MONOTONIC_RAW is known to +- u. */
+static void view_at(struct vt_correlator *c, uint64_t at, uint64_t ahead, uint64_t u)
+{
+    struct vt_guest_record row = { .vm = 1, .host = { at + 10000 }, .type = VTG_VIEW };
+    row.view.have = 1u << VTG_OS_MONOTONIC | 1u << VTG_OS_RAW;
+    for (size_t i = 0; i <= VTG_NR_OS_CLOCKS; i++)
+        row.view.tsc[i] = at + (i > VTG_OS_MONOTONIC ? (i - VTG_OS_MONOTONIC) * (u - 1) : 0);
+    row.view.ns[VTG_OS_RAW] = at + u;
+    row.view.ns[VTG_OS_MONOTONIC] = at + ahead;
+    assert_int_equal(vt_correlator_guest_record(c, &row), 0);
+}
+
+/*
+ * NTP's +200 ppm from 2 s on; at 4 s another clocksource takes 1.3 us of it, of which the agent tells
+ * 0.9 s later. All differences until then allow the rate, and all until some time later allow 199.2 ppm.
+ */
+static void a_rate_ends_before_another_clocksource(void **state)
+{
+    struct vt_correlator *c = new_recording(9);
+    struct vt_guest_record source = { .vm = 1, .host = { 49 * S / 10 }, .type = VTG_EVENT };
+    (void)state;
+    source.event.kind = VTG_EVENT_CLOCKSOURCE;
+    source.event.tsc = 49 * S / 10;
+    memcpy(source.event.text, "tsc hpet", 9);
+    for (uint64_t i = 1; i < 90; i++) {
+        const uint64_t at = i * S / 10, slewed = at > 2 * S ? (at - 2 * S) / 5000 : 0;
+        if (i == 50)
+            assert_int_equal(vt_correlator_guest_record(c, &source), 0);
+        view_at(c, at, slewed - (at > 4 * S ? 1300 : 0), i > 21 && i <= 40 ? 1900 : 100);
+    }
+    struct vt_snapshot *s = vt_correlate(c, NULL, &err);
+    assert_non_null(s);
+    const struct vt_agent_clocks *k = s->guests[0].agent_clocks;
+    size_t slews = 0;
+    for (size_t i = 0; i < k->nr_events; i++) {
+        const struct vt_clock_event *e = &k->events[i];
+        if (e->source != VT_CLOCK_EVENT_SLEW)
+            continue;
+        slews++;
+        assert_true(e->a - e->b <= 200000 && e->a + e->b >= 200000); /* ppb */
+    }
+    assert_int_equal(slews, 1);
+    vt_snapshot_free(s);
+    vt_correlator_free(c);
+}
+
 /* ---- marks ---- */
 
 static void mark_at(struct vt_correlator *c, uint64_t ns, enum vtg_mark_kind kind, uint32_t id)
@@ -107,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_newest_steps_are_told_and_the_others_counted),
+        cmocka_unit_test(a_rate_ends_before_another_clocksource),
         cmocka_unit_test(marks_without_end_are_bounded_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
