@@ -10,7 +10,7 @@ build='gcc make clang llvm lld bpftool libbpf-dev libelf-dev zlib1g-dev libsqlit
 pkg-config --exists libperf 2>/dev/null || build="$build linux-source-6.1 xz-utils"
 run='gnuplot-nox'
 tests='libcmocka-dev bats sqlite3 jq tmux clang-format cppcheck shellcheck
-  libclang-rt-14-dev linux-perf util-linux procps qemu-system-x86 busybox-static cpio xz-utils
+  libclang-rt-14-dev linux-perf bpftrace util-linux procps qemu-system-x86 busybox-static cpio xz-utils
   musl-tools user-mode-linux lz4'
 
 missing=

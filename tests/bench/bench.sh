@@ -244,7 +244,7 @@ measure_testbed() {
   local n=$((rounds < 7 ? rounds : 7)) code=0
   note "exits in the testbed, $n rounds"
   mkdir "$tmp/testbed"
-  tests/testbed/testbed.sh run --timeout 300 --out "$tmp/testbed" -- \
+  tests/testbed/testbed.sh run --timeout 500 --out "$tmp/testbed" -- \
     "$PWD/tests/bench/exits-inside.sh" "$(realpath "$build")" "$n" >"$tmp/testbed.out" 2>&1 || code=$?
   if [ $code -ne 0 ]; then
     complain "the testbed failed ($code), its rows are left out: $(tail -n 1 "$tmp/testbed.out")"
@@ -254,6 +254,7 @@ measure_testbed() {
   difference testbed-empty testbed-none testbed-added-empty
   difference testbed-ledger testbed-none testbed-added-ledger
   difference testbed-perf testbed-none testbed-added-perf
+  difference testbed-bpftrace testbed-none testbed-added-bpftrace
 }
 
 # ---- store, guest, collector ----
@@ -441,13 +442,15 @@ pipe-ledger/pipe-empty|whole: vtime record / empty programs|×|-
 vcpu-none|vCPUs: nothing attached|ns/switch|-
 vcpu-empty|vCPUs: empty programs|ns/switch|-
 vcpu-ledger|vCPUs: vtime record, every slice kept|ns/switch|-
-vcpu-added-ledger/vcpu-added-empty|added: vtime record / empty programs|×|-
+vcpu-added-ledger/vcpu-added-empty|added: vtime record / empty programs|×|<= 2.5
 vcpu-ledger/vcpu-empty|whole: vtime record / empty programs|×|-
 exit-pair|exit and entry: the ledger's programs|ns/pair|<= 150
 testbed-ledger/testbed-none|testbed, an exit: vtime record / nothing|×|-
 testbed-perf/testbed-none|testbed, an exit: perf kvm / nothing|×|-
 testbed-added-ledger/testbed-added-empty|testbed, added: vtime / empty programs|×|-
 testbed-added-perf/testbed-added-ledger|testbed, added: perf kvm / vtime record|×|-
+testbed-bpftrace/testbed-none|testbed, an exit: bpftrace one-liner / nothing|×|-
+testbed-added-bpftrace/testbed-added-ledger|testbed, added: bpftrace one-liner / vtime record|×|-
 bytes-per-slice|four guests: stored|bytes/slice|<= 16
 collector-percent|four guests: CPU of the collector|%|-
 storm-bytes|switch storm: stored|bytes/slice|-

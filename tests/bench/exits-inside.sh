@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # exits-inside.sh BUILD ROUNDS: inside the testbed, whose guests do exit: CPU time of a vCPU thread for each
-# of its exits, with nothing attached, with empty programs, under vtime record and under perf kvm stat
-# record, in turn. Leaves lines "name round ns" in /out/samples.
+# of its exits, with nothing attached, with empty programs, under vtime record, under perf kvm stat
+# record and under a one-liner of bpftrace, in turn. Leaves lines "name round ns" in /out/samples.
 set -eu
 build=$1 rounds=$2 accesses=4000
 cd /tmp
@@ -45,14 +45,27 @@ perf_kvm() {
   exit_ns testbed-perf "$1" perf kvm --host stat record -a -o perf.data
 }
 
+# counts by reason, and how long until the next entry: the least of what the ledger keeps of an exit
+one_liner='
+tracepoint:kvm:kvm_exit { @count[tid, args->exit_reason] = count(); @at[tid] = nsecs; }
+tracepoint:kvm:kvm_entry /@at[tid]/ { @ns = hist(nsecs - @at[tid]); delete(@at[tid]); }'
+
+under_bpftrace() { bpftrace -o bpftrace.out -e "$one_liner" -c "$*"; }
+
+bpftrace_line() {
+  command -v bpftrace >/dev/null || return 0
+  exit_ns testbed-bpftrace "$1" under_bpftrace
+}
+
 for ((round = 1; round <= rounds; round++)); do
   # what is first in a round may find another machine than what is last
-  for ((i = 0; i < 4; i++)); do
-    case $(((round + i) % 4)) in
+  for ((i = 0; i < 5; i++)); do
+    case $(((round + i) % 5)) in
     0) none "$round" ;;
     1) empty "$round" ;;
     2) ledger "$round" ;;
     3) perf_kvm "$round" ;;
+    4) bpftrace_line "$round" ;;
     esac
   done
 done
