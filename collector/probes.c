@@ -189,7 +189,41 @@ static void choose_addresses(struct vt_probes *p)
     bpf_map__set_autocreate(p->bpf->maps.addresses, false);
 }
 
-static int choose_programs(struct vt_probes *p, struct vt_err *err)
+static const struct btf_member *member_of(const struct btf *btf, const char *structure, const char *name)
+{
+    const int id = btf__find_by_name_kind(btf, structure, BTF_KIND_STRUCT);
+    const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+
+    for (uint32_t i = 0; t && i < btf_vlen(t); i++)
+        if (strcmp(btf__name_by_offset(btf, btf_members(t)[i].name_off), name) == 0)
+            return &btf_members(t)[i];
+    return NULL;
+}
+
+/* Has a group of tasks its part of each CPU's run queue in an array of pointers? */
+static bool tells_run_queues(const struct btf *btf)
+{
+    const struct btf_member *m = member_of(btf, "task_group", "cfs_rq");
+    const struct btf_type *t = m ? btf__type_by_id(btf, m->type) : NULL;
+
+    if (!t || !btf_is_ptr(t))
+        return false;
+    t = btf__type_by_id(btf, t->type);
+    return t && btf_is_ptr(t) && member_of(btf, "cfs_rq", "rq") && member_of(btf, "task_struct", "cpus_ptr");
+}
+
+/* Whether another CPU is idle is read from the kernel's run queues. */
+static void choose_elsewhere(struct vt_probes *p, const struct btfs *b, bool ledger_only)
+{
+    const int cpus = libbpf_num_possible_cpus();
+
+    if (ledger_only || cpus <= 0 || !tells_run_queues(b->btf[0]))
+        return;
+    p->bpf->rodata->elsewhere_cpus = VT_ELSEWHERE_CPUS;
+    p->bpf->rodata->mask_words = ((uint32_t)cpus + 63) / 64;
+}
+
+static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err *err)
 {
     struct btfs b = { 0 };
     int r = btfs_load(&b, err);
@@ -209,6 +243,7 @@ static int choose_programs(struct vt_probes *p, struct vt_err *err)
         }
     }
     choose_addresses(p);
+    choose_elsewhere(p, &b, ledger_only);
     btfs_release(&b);
     if (!fitting)
         return vt_fail(err, ENOTSUP, "this kernel's sched_switch tracepoint has an unknown form");
@@ -225,7 +260,7 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     if (!bpf)
         return vt_fail(err, errno, "the BPF object could not be opened: %s", strerror(errno));
     p->bpf = bpf;
-    int r = choose_programs(p, err);
+    int r = choose_programs(p, o->ledger_only, err);
     if (r)
         return r;
     if (!o->cgroups)
@@ -487,6 +522,11 @@ struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const 
 bool vt_probes_addresses_on(const struct vt_probes *p)
 {
     return p->addresses;
+}
+
+uint32_t vt_probes_elsewhere_cpus(const struct vt_probes *p)
+{
+    return p->bpf->rodata->elsewhere_cpus;
 }
 
 static int compare(uint64_t a, uint64_t b)

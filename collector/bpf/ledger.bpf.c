@@ -11,6 +11,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "machine.h"
+#include "permitted.h"
 #include "vt/slice_pack.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -28,6 +29,8 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u32 own_tgid;               /* the collector's own test guest is not a guest */
 const volatile __u32 exit_isa;               /* enum vt_exit_isa: whose exit reasons */
 const volatile bool ledger_only;             /* integrals only: no slices, nobody's occupancy */
+const volatile __u32 elsewhere_cpus;         /* how many others are looked at when a wait begins; 0: none */
+const volatile __u32 mask_words = 1;         /* of 64 CPUs, that have bits of CPUs there may be */
 const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
 const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits */
 
@@ -238,6 +241,72 @@ static __always_inline struct vt_running *running_on(__u32 cpu)
 }
 
 /*
+ * The CPU's run queue, by way of any task group's part of it: `runqueues` itself is found by kernels with
+ * CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
+ */
+static __always_inline const struct rq *rq_of(const struct task_group *group, __u32 cpu)
+{
+    const struct cfs_rq *part = 0;
+    const __u64 all = (__u64)BPF_CORE_READ(group, cfs_rq);
+
+    if (bpf_probe_read_kernel(&part, sizeof(part), (void *)(all + cpu * sizeof(part))))
+        return 0;
+    return BPF_CORE_READ(part, rq);
+}
+
+/* As idle_cpu() has it, kernel/sched/syscalls.c. Read without its lock: it was so just now. */
+static __always_inline bool is_idle(const struct task_group *group, __u32 cpu)
+{
+    const struct rq *rq = rq_of(group, cpu);
+
+    if (!rq || BPF_CORE_READ(rq, nr_running) || BPF_CORE_READ(rq, curr) != BPF_CORE_READ(rq, idle))
+        return false;
+    if (bpf_core_field_exists(rq->ttwu_pending) && BPF_CORE_READ(rq, ttwu_pending))
+        return false;
+    return BPF_CORE_READ(rq, online);
+}
+
+/* Is one of these CPUs, from `first` on, idle? No more than *left are looked at. */
+static __always_inline bool has_idle(const struct task_group *group, __u64 mask, __u32 first, __u32 *left)
+{
+    for (__u32 i = 0; i < VT_ELSEWHERE_CPUS && mask && *left; i++) {
+        if (is_idle(group, first + permitted_lowest(mask)))
+            return true;
+        mask &= mask - 1;
+        --*left;
+    }
+    return false;
+}
+
+/* Of a task that may use more than one CPU and waits for this one: is another idle? */
+static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
+{
+    const struct task_group *group = BPF_CORE_READ(task, sched_task_group);
+    const __u64 mask = (__u64)BPF_CORE_READ(task, cpus_ptr);
+    const __u32 words = mask_words;
+    __u32 left = elsewhere_cpus;
+    __u64 word = 0;
+
+    for (__u32 step = 0; step <= VT_ELSEWHERE_WORDS && step <= words && left; step++) {
+        __u32 at = permitted_word(cpu, step, words);
+        if (bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
+            break;
+        if (has_idle(group, permitted_part(word, cpu, step, words), at * 64, &left))
+            return true;
+    }
+    return false;
+}
+
+static __cold void mark_elsewhere(struct vt_slot *s, struct task_struct *task, __u32 cpu)
+{
+    if (s->state == VT_THROTTLED || !is_idle_elsewhere(task, cpu))
+        return;
+    machine_lock(s);
+    s->open.flags |= VT_SLICE_ELSEWHERE;
+    machine_unlock(s);
+}
+
+/*
  * A vCPU waits on a run queue.  Its lock is held, but for a move, where only the
  * lock of the queue that it leaves is: hence the atomic count, which is also the
  * barrier between the count and `since` (see occupants_at_switch()).
@@ -252,6 +321,14 @@ static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
     __sync_fetch_and_add(&r->waiters, 1);
     if (!r->since)
         r->since = now;
+}
+
+/* A wait that begins, not one that is moved. */
+static __always_inline void new_wait_begins(struct vt_slot *s, struct task_struct *task, __u32 cpu, __u64 now)
+{
+    wait_begins(s, cpu, now);
+    if (seldom(task->nr_cpus_allowed > 1) && elsewhere_cpus && s->kind != VT_SLOT_HELPER)
+        mark_elsewhere(s, task, cpu);
 }
 
 static __always_inline void wait_ends(struct vt_slot *s)
@@ -982,7 +1059,7 @@ static __always_inline void switch_out(struct vt_slot *s, struct binding *b, str
         quota_begins(s, prev, now);
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
-        wait_begins(s, bpf_get_smp_processor_id(), now);
+        new_wait_begins(s, prev, bpf_get_smp_processor_id(), now);
     else if (b && off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
         become_traced(s, b, prev, now);
 }
@@ -1125,7 +1202,7 @@ static __always_inline int wakeup(struct task_struct *task)
     machine_wakeup(s, now, task->on_cpu != 0);
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
-        wait_begins(s, cpu_of(task), now);
+        new_wait_begins(s, task, cpu_of(task), now);
     return 0;
 }
 
