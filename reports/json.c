@@ -227,6 +227,11 @@ static void put_debt(struct builder *b, cJSON *row, const struct vt_blame *blame
     add_name(b, row, "culprit", blame->culprit);
     add_text(b, row, "kind", report_culprit_kind(blame->kind));
     put_figure(b, row, (struct vt_figure){ .ns = blame->ns, .accuracy = VT_EXACT });
+    struct vt_figure elsewhere;
+    if (report_elsewhere(&b->view->snapshot->host, blame->elsewhere_ns, &elsewhere))
+        add_figure(b, row, "idle_elsewhere", elsewhere);
+    else
+        add_text(b, row, "idle_elsewhere", NULL);
 }
 
 static void add_truth(struct builder *b, cJSON *o, const struct vt_benchmark *bench,

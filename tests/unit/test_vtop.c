@@ -85,8 +85,8 @@ static int setup(void **state)
     make_guest(m, 1, "db", 2, account_of(50 * PERCENT, 5 * PERCENT, 45 * PERCENT, 0));
     make_guest(m, 2, "idle", 1, account_of(0, 0, S, 0));
     m->guest[1].joint.state[VT_JOINT_HAZARD] = exact(125 * PERCENT / 10);
-    m->blame[0] = (struct vt_blame){ "web", "db", VT_CULPRIT_VM, 25 * PERCENT };
-    m->blame[1] = (struct vt_blame){ "web", "host", VT_CULPRIT_HOST, 50 * PERCENT };
+    m->blame[0] = (struct vt_blame){ "web", "db", VT_CULPRIT_VM, 25 * PERCENT, 0 };
+    m->blame[1] = (struct vt_blame){ "web", "host", VT_CULPRIT_HOST, 50 * PERCENT, 0 };
     m->snapshot = (struct vt_snapshot){ .window = { { 9 * S }, { 10 * S } },
                                         .nr_guests = GUESTS,
                                         .guests = m->guest,
