@@ -125,6 +125,10 @@ static void add_host(struct builder *b, cJSON *root)
     keep(b, cJSON_AddBoolToObject(o, "ledger_only", h->ledger_only));
     keep(b, cJSON_AddBoolToObject(o, "exit_addresses", h->exit_addresses));
     add_u64(b, o, "nr_cpus", h->nr_cpus);
+    if (h->elsewhere_cpus)
+        add_u64(b, o, "elsewhere_cpus", h->elsewhere_cpus);
+    else
+        add_text(b, o, "elsewhere_cpus", NULL);
     add_u64(b, o, "tick_ns", h->tick_ns);
     add_u64(b, o, "realtime_offset_ns", h->realtime_offset_ns);
     cJSON *off = add_array(b, o, "probes_off");
