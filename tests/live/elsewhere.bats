@@ -77,7 +77,7 @@ ours() {
     within "$ns" "${witness[2]}" "$((2000000 + witness[2] / 20))"
     [ "$rival" -gt 50000000 ]
     case $name in
-      free) [ "$rival_marked" -gt $((rival / 2)) ] ;;
+      free) [ "$n" -gt 0 ] ;;
       pinned) [ "$n" -eq 0 ] ;;
       crowded) [ "$rival_marked" -lt $((rival / 20)) ] ;;
     esac

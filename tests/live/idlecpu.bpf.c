@@ -16,9 +16,7 @@ const volatile __u32 thread;
 
 __u64 waits, marked, marked_ns;
 __u64 since; /* of a marked wait under way, 0: of none */
-
-enum { CPUS = 64 };
-__u8 idle[CPUS];
+__u64 idle; /* a bit for each CPU, of the first 64 */
 
 static __always_inline void wait_begins(struct task_struct *task, __u32 here)
 {
@@ -26,19 +24,19 @@ static __always_inline void wait_begins(struct task_struct *task, __u32 here)
 
     bpf_probe_read_kernel(&mask, sizeof(mask), BPF_CORE_READ(task, cpus_ptr));
     waits++;
-    since = 0;
-    for (__u32 cpu = 0; cpu < CPUS; cpu++)
-        if (cpu != here && mask >> cpu & 1 && idle[cpu])
-            since = bpf_ktime_get_ns();
+    since = mask & idle & ~(1ull << (here & 63)) ? bpf_ktime_get_ns() : 0;
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
     __u32 cpu = bpf_get_smp_processor_id();
+    __u64 own = cpu < 64 ? 1ull << cpu : 0;
 
-    if (cpu < CPUS)
-        idle[cpu] = next->pid == 0;
+    if (next->pid == 0)
+        __sync_fetch_and_or(&idle, own);
+    else
+        __sync_fetch_and_and(&idle, ~own);
     if ((__u32)next->pid == thread && since) {
         marked++;
         marked_ns += bpf_ktime_get_ns() - since;
