@@ -737,8 +737,8 @@ static size_t blame_rows(const struct report_view *v, struct table *t, const str
     const uint64_t stolen = stolen_of(v->snapshot, b->victim);
     char text[FORMAT_LEN];
     for (size_t i = 0; i < named; i++)
-        blame_row(v, t, i ? "" : b->victim, b[i].culprit, report_culprit_kind(b[i].kind),
-                  sum_debts(&b[i], 1), stolen);
+        blame_row(v, t, i ? "" : b->victim, b[i].culprit, report_culprit_kind(b[i].kind), sum_debts(&b[i], 1),
+                  stolen);
     snprintf(text, sizeof(text), "%zu others", n - named);
     if (named < n)
         blame_row(v, t, "", text, "", sum_debts(&b[named], n - named), stolen);

@@ -78,8 +78,8 @@ struct cfs_rq {
 struct cfs_rq___self { /* 6.6+ */
     __u64 throttled_clock_self, throttled_clock_self_time;
 };
-struct task_group {          /* with CONFIG_FAIR_GROUP_SCHED */
-    struct cfs_rq **cfs_rq; /* by CPU, of all there may be; user space looks whether it still is such an array */
+struct task_group {         /* with CONFIG_FAIR_GROUP_SCHED */
+    struct cfs_rq **cfs_rq; /* by CPU, of all there may be; user space looks whether it is such an array */
 };
 struct sched_entity {
     struct cfs_rq *cfs_rq;
@@ -106,7 +106,7 @@ struct task_struct {
     struct sched_entity se;
     struct task_group *sched_task_group;
     int nr_cpus_allowed;
-    const struct cpumask *cpus_ptr; /* a bit for each, from its begin on; all of them but where migration is off */
+    const struct cpumask *cpus_ptr; /* a bit for each, from its begin on */
     struct sched_info sched_info;
     int pid;
     int tgid;

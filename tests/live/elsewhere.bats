@@ -19,10 +19,9 @@ bursts() {
 # again, which comes to both in turn; the witness's sums are in $sums
 held_back() {
   local thread here there
-  "$VTIME" run --name "$1" --workload spin --seconds 30 >"$BATS_TEST_TMPDIR/$1.out" 2>&1 3>&- &
+  taskset -c 0 "$VTIME" run --name "$1" --workload spin --seconds 30 >"$BATS_TEST_TMPDIR/$1.out" 2>&1 3>&- &
   guest_pid=$!
   thread=$(vcpu_thread "$guest_pid")
-  taskset -c -p 0 "$thread" >/dev/null
   start_witness idlecpu "$thread"
   taskset -c -p "$2" "$thread" >/dev/null
   bursts 100 80 >"$BATS_TEST_TMPDIR/here"
@@ -68,7 +67,7 @@ ours() {
   kill "$busy" "$busy_pid"
   wait "$busy" "$busy_pid" || true
   stop_record
-  for name in free pinned crowded; do
+  for name in pinned crowded free; do
     declare -n witness=$name
     read -r n ns blamed rival_marked rival < <(ours $name)
     echo "# $name: $n waits marked, $ns ns; the witness has ${witness[1]} of ${witness[0]}, ${witness[2]} ns; of $rival ns by the rival $rival_marked" >&3
@@ -76,6 +75,7 @@ ours() {
     within "$n" "${witness[1]}" "$((3 + witness[1] / 20))"
     within "$ns" "${witness[2]}" "$((2000000 + witness[2] / 20))"
     [ "$rival" -gt 50000000 ]
+    [ "$name" != free ] || [ "${witness[1]}" -gt 0 ] || skip "the machine is too busy: its other CPU was never idle"
     case $name in
       free) [ "$n" -gt 0 ] ;;
       pinned) [ "$n" -eq 0 ] ;;

@@ -16,7 +16,7 @@ const volatile __u32 thread;
 
 __u64 waits, marked, marked_ns;
 __u64 since; /* of a marked wait under way, 0: of none */
-__u64 idle; /* a bit for each CPU, of the first 64 */
+__u64 idle;  /* a bit for each CPU, of the first 64 */
 
 static __always_inline void wait_begins(struct task_struct *task, __u32 here)
 {

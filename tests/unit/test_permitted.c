@@ -62,7 +62,8 @@ static void permitted_cpus_come_in_order_from_the_next_one_on_each_once_and_neve
     size_t seen = 0;
     (void)state;
     for (unsigned int round = 0; round < 20000; round++) {
-        const uint32_t words = 1 + (uint32_t)(draw(&x) % MOST_WORDS), cpu = (uint32_t)(draw(&x) % (64 * words));
+        const uint32_t words = 1 + (uint32_t)(draw(&x) % MOST_WORDS),
+                       cpu = (uint32_t)(draw(&x) % (64 * words));
         for (uint32_t i = 0; i < words; i++) { /* full, dense, sparse or empty ones */
             mask[i] = round % 4 ? draw(&x) : UINT64_MAX;
             for (unsigned int k = round % 4; k > 1; k--)
@@ -80,7 +81,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_lowest_bit_has_its_number),
-        cmocka_unit_test(permitted_cpus_come_in_order_from_the_next_one_on_each_once_and_never_the_cpu_itself),
+        cmocka_unit_test(
+            permitted_cpus_come_in_order_from_the_next_one_on_each_once_and_never_the_cpu_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -410,7 +410,8 @@ static void a_system_tells_runs_and_processes(void **state)
     cJSON_Delete(root);
 }
 
-/* A CPU idle elsewhere: none, some of what is owed, at least that much, and not recorded, which is not none. */
+/* A CPU idle elsewhere: none, some of what is owed, at least that much, and not recorded, which is not none.
+ */
 static void waits_with_a_cpu_idle_elsewhere_are_told_beside_what_is_owed(void **state)
 {
     struct made *m = *state;
