@@ -189,27 +189,43 @@ static void choose_addresses(struct vt_probes *p)
     bpf_map__set_autocreate(p->bpf->maps.addresses, false);
 }
 
-static const struct btf_member *member_of(const struct btf *btf, const char *structure, const char *name)
+/* The type of a structure's member, also of one in a part of it that has no name; NULL: it has none so
+ * called. */
+static const struct btf_type *member_type(const struct btf *btf, const struct btf_type *t, const char *name)
 {
-    const int id = btf__find_by_name_kind(btf, structure, BTF_KIND_STRUCT);
-    const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+    for (uint32_t i = 0; t && btf_is_composite(t) && i < btf_vlen(t); i++) {
+        const struct btf_member *m = &btf_members(t)[i];
+        const char *is = btf__name_by_offset(btf, m->name_off);
+        const struct btf_type *type = btf__type_by_id(btf, m->type);
+        const struct btf_type *found = !is || *is ? NULL : member_type(btf, type, name);
 
-    for (uint32_t i = 0; t && i < btf_vlen(t); i++)
-        if (strcmp(btf__name_by_offset(btf, btf_members(t)[i].name_off), name) == 0)
-            return &btf_members(t)[i];
+        if (is && strcmp(is, name) == 0)
+            return type;
+        if (found)
+            return found;
+    }
     return NULL;
 }
 
-/* Has a group of tasks its part of each CPU's run queue in an array of pointers? */
+/* Has a group of tasks its part of each CPU's run queue in an array of pointers? And what else is_idle()
+ * needs. */
 static bool tells_run_queues(const struct btf *btf)
 {
-    const struct btf_member *m = member_of(btf, "task_group", "cfs_rq");
-    const struct btf_type *t = m ? btf__type_by_id(btf, m->type) : NULL;
+    static const char *const needed[][2] = { { "task_struct", "sched_task_group" },
+                                             { "task_group", "cfs_rq" },
+                                             { "cfs_rq", "rq" },
+                                             { "rq", "online" } };
+    const struct btf_type *array = NULL;
 
-    if (!t || !btf_is_ptr(t))
-        return false;
-    t = btf__type_by_id(btf, t->type);
-    return t && btf_is_ptr(t) && member_of(btf, "cfs_rq", "rq") && member_of(btf, "task_struct", "cpus_ptr");
+    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
+        const int id = btf__find_by_name_kind(btf, needed[i][0], BTF_KIND_STRUCT);
+        const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+        if (!(t = member_type(btf, t, needed[i][1])))
+            return false;
+        if (i == 1)
+            array = t;
+    }
+    return btf_is_ptr(array) && btf_is_ptr(btf__type_by_id(btf, array->type));
 }
 
 /* Whether another CPU is idle is read from the kernel's run queues. */

@@ -240,6 +240,18 @@ static __always_inline struct vt_running *running_on(__u32 cpu)
     return bpf_map_lookup_elem(&running, &cpu);
 }
 
+/* Else it isn't looked: user space knows, see collector/probes.c. */
+static __always_inline bool tells_run_queues(const struct task_struct *task)
+{
+    const struct task_group *group = 0;
+    const struct cfs_rq *part = 0;
+    const struct rq *rq = 0;
+
+    return elsewhere_cpus && bpf_core_field_exists(task->sched_task_group) &&
+           bpf_core_field_exists(group->cfs_rq) && bpf_core_field_exists(part->rq) &&
+           bpf_core_field_exists(rq->online);
+}
+
 /*
  * The CPU's run queue, by way of any task group's part of it: `runqueues` itself is found by kernels with
  * CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
@@ -327,7 +339,7 @@ static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
 static __always_inline void new_wait_begins(struct vt_slot *s, struct task_struct *task, __u32 cpu, __u64 now)
 {
     wait_begins(s, cpu, now);
-    if (seldom(task->nr_cpus_allowed > 1) && elsewhere_cpus && s->kind != VT_SLOT_HELPER)
+    if (seldom(task->nr_cpus_allowed > 1) && tells_run_queues(task) && s->kind != VT_SLOT_HELPER)
         mark_elsewhere(s, task, cpu);
 }
 
