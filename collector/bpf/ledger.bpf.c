@@ -81,6 +81,17 @@ struct {
     __type(value, struct vt_running);
 } running SEC(".maps");
 
+/* Each CPU's, as far as it was looked at: kernel addresses, which never change. */
+struct run_queue {
+    __u64 rq, idle; /* struct rq *, and its idle task's struct task_struct *; 0: not yet */
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, VT_MAX_RUNNING);
+    __type(key, __u32);
+    __type(value, struct run_queue);
+} run_queues SEC(".maps");
+
 /* vCPU descriptors found by the first iterator, by the thread that runs them. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -253,25 +264,32 @@ static __always_inline bool tells_run_queues(const struct task_struct *task)
 }
 
 /*
- * The CPU's run queue, by way of any task group's part of it: `runqueues` itself is found by kernels with
- * CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
+ * The CPU's run queue is found by way of any task group's part of it, once: `runqueues` itself is known to
+ * kernels with CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
  */
-static __always_inline const struct rq *rq_of(const struct task_group *group, __u32 cpu)
+static __cold void find_run_queue(struct run_queue *q, const struct task_group *group, __u32 cpu)
 {
     const struct cfs_rq *part = 0;
     const __u64 all = (__u64)BPF_CORE_READ(group, cfs_rq);
 
     if (bpf_probe_read_kernel(&part, sizeof(part), (void *)(all + cpu * sizeof(part))))
-        return 0;
-    return BPF_CORE_READ(part, rq);
+        return;
+    const struct rq *rq = BPF_CORE_READ(part, rq);
+    q->idle = (__u64)BPF_CORE_READ(rq, idle);
+    q->rq = (__u64)rq;
 }
 
 /* As idle_cpu() has it, kernel/sched/syscalls.c. Read without its lock: it was so just now. */
-static __always_inline bool is_idle(const struct task_group *group, __u32 cpu)
+static __always_inline bool is_idle(struct task_struct *task, __u32 cpu)
 {
-    const struct rq *rq = rq_of(group, cpu);
+    struct run_queue *q = bpf_map_lookup_elem(&run_queues, &cpu);
 
-    if (!rq || BPF_CORE_READ(rq, nr_running) || BPF_CORE_READ(rq, curr) != BPF_CORE_READ(rq, idle))
+    if (!q)
+        return false;
+    if (seldom(!q->rq))
+        find_run_queue(q, task->sched_task_group, cpu);
+    const struct rq *rq = (const struct rq *)q->rq;
+    if (!rq || BPF_CORE_READ(rq, nr_running) || (__u64)BPF_CORE_READ(rq, curr) != q->idle)
         return false;
     if (bpf_core_field_exists(rq->ttwu_pending) && BPF_CORE_READ(rq, ttwu_pending))
         return false;
@@ -279,10 +297,10 @@ static __always_inline bool is_idle(const struct task_group *group, __u32 cpu)
 }
 
 /* Is one of these CPUs, from `first` on, idle? No more than *left are looked at. */
-static __always_inline bool has_idle(const struct task_group *group, __u64 mask, __u32 first, __u32 *left)
+static __always_inline bool has_idle(struct task_struct *task, __u64 mask, __u32 first, __u32 *left)
 {
     for (__u32 i = 0; i < VT_ELSEWHERE_CPUS && mask && *left; i++) {
-        if (is_idle(group, first + permitted_lowest(mask)))
+        if (is_idle(task, first + permitted_lowest(mask)))
             return true;
         mask &= mask - 1;
         --*left;
@@ -293,17 +311,20 @@ static __always_inline bool has_idle(const struct task_group *group, __u64 mask,
 /* Of a task that may use more than one CPU and waits for this one: is another idle? */
 static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
 {
-    const struct task_group *group = BPF_CORE_READ(task, sched_task_group);
-    const __u64 mask = (__u64)BPF_CORE_READ(task, cpus_ptr);
-    const __u32 words = mask_words;
-    __u32 left = elsewhere_cpus;
-    __u64 word = 0;
+    const __u64 mask = (__u64)task->cpus_ptr;
+    const __u32 words = mask_words, others = (__u32)task->nr_cpus_allowed - 1;
+    __u32 left = others < elsewhere_cpus ? others : elsewhere_cpus;
+    __u64 own = 0, word = 0;
 
     for (__u32 step = 0; step <= VT_ELSEWHERE_WORDS && step <= words && left; step++) {
         __u32 at = permitted_word(cpu, step, words);
-        if (bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
+        if (step == words)
+            word = own;
+        else if (bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
             break;
-        if (has_idle(group, permitted_part(word, cpu, step, words), at * 64, &left))
+        if (step == 0)
+            own = word;
+        if (has_idle(task, permitted_part(word, cpu, step, words), at * 64, &left))
             return true;
     }
     return false;

@@ -19,13 +19,13 @@ bursts() {
 # again, which comes to both in turn; the witness's sums are in $sums
 held_back() {
   local thread here there
-  taskset -c 0 "$VTIME" run --name "$1" --workload spin --seconds 30 >"$BATS_TEST_TMPDIR/$1.out" 2>&1 3>&- &
+  taskset -c 0 "$VTIME" run --name "$1" --workload spin --seconds 300 >"$BATS_TEST_TMPDIR/$1.out" 2>&1 3>&- &
   guest_pid=$!
   thread=$(vcpu_thread "$guest_pid")
   start_witness idlecpu "$thread"
   taskset -c -p "$2" "$thread" >/dev/null
-  bursts 100 80 >"$BATS_TEST_TMPDIR/here"
-  bursts 110 80 >"$BATS_TEST_TMPDIR/there"
+  bursts 100 "${VT_ELSEWHERE_BURSTS:-80}" >"$BATS_TEST_TMPDIR/here"
+  bursts 110 "${VT_ELSEWHERE_BURSTS:-80}" >"$BATS_TEST_TMPDIR/there"
   "$SCHEDULE" hog "$BATS_TEST_TMPDIR/here" 0 >/dev/null 3>&- &
   here=$!
   "$SCHEDULE" hog "$BATS_TEST_TMPDIR/there" "$LAST_CPU" >/dev/null 3>&- &
