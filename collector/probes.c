@@ -190,7 +190,57 @@ static void choose_addresses(struct vt_probes *p)
     bpf_map__set_autocreate(p->bpf->maps.addresses, false);
 }
 
-static int choose_programs(struct vt_probes *p, struct vt_err *err)
+/* The type of a structure's member, also of one in a part of it that has no name; NULL: it has none so
+ * called. */
+static const struct btf_type *member_type(const struct btf *btf, const struct btf_type *t, const char *name)
+{
+    for (uint32_t i = 0; t && btf_is_composite(t) && i < btf_vlen(t); i++) {
+        const struct btf_member *m = &btf_members(t)[i];
+        const char *is = btf__name_by_offset(btf, m->name_off);
+        const struct btf_type *type = btf__type_by_id(btf, m->type);
+        const struct btf_type *found = !is || *is ? NULL : member_type(btf, type, name);
+
+        if (is && strcmp(is, name) == 0)
+            return type;
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+/* Has a group of tasks its part of each CPU's run queue in an array of pointers? And what else is_idle()
+ * needs. */
+static bool tells_run_queues(const struct btf *btf)
+{
+    static const char *const needed[][2] = { { "task_struct", "sched_task_group" },
+                                             { "task_group", "cfs_rq" },
+                                             { "cfs_rq", "rq" },
+                                             { "rq", "online" } };
+    const struct btf_type *array = NULL;
+
+    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
+        const int id = btf__find_by_name_kind(btf, needed[i][0], BTF_KIND_STRUCT);
+        const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+        if (!(t = member_type(btf, t, needed[i][1])))
+            return false;
+        if (i == 1)
+            array = t;
+    }
+    return btf_is_ptr(array) && btf_is_ptr(btf__type_by_id(btf, array->type));
+}
+
+/* Whether another CPU is idle is read from the kernel's run queues. */
+static void choose_elsewhere(struct vt_probes *p, const struct btfs *b, bool ledger_only)
+{
+    const int cpus = libbpf_num_possible_cpus();
+
+    if (ledger_only || cpus <= 0 || !tells_run_queues(b->btf[0]))
+        return;
+    p->bpf->rodata->elsewhere_cpus = VT_ELSEWHERE_CPUS;
+    p->bpf->rodata->mask_words = ((uint32_t)cpus + 63) / 64;
+}
+
+static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err *err)
 {
     struct btfs b = { 0 };
     int r = btfs_load(&b, err);
@@ -210,6 +260,7 @@ static int choose_programs(struct vt_probes *p, struct vt_err *err)
         }
     }
     choose_addresses(p);
+    choose_elsewhere(p, &b, ledger_only);
     btfs_release(&b);
     if (!fitting)
         return vt_fail(err, ENOTSUP, "this kernel's sched_switch tracepoint has an unknown form");
@@ -243,7 +294,7 @@ static int load(struct vt_probes *p, const struct vt_probes_options *o, struct v
     if (!bpf)
         return vt_fail(err, errno, "the BPF object could not be opened: %s", strerror(errno));
     p->bpf = bpf;
-    int r = choose_programs(p, err);
+    int r = choose_programs(p, o->ledger_only, err);
     if (r)
         return r;
     if (!o->cgroups)
@@ -498,6 +549,11 @@ struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const 
 bool vt_probes_addresses_on(const struct vt_probes *p)
 {
     return p->addresses;
+}
+
+uint32_t vt_probes_elsewhere_cpus(const struct vt_probes *p)
+{
+    return p->bpf->rodata->elsewhere_cpus;
 }
 
 static int compare(uint64_t a, uint64_t b)

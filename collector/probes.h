@@ -77,6 +77,9 @@ const struct vt_kvm_stat_list *vt_probes_kvm_stats(const struct vt_probes *p);
 /** What they grew by since the life in that slot began: one look at them. */
 struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const struct vt_slot *s);
 
+/** Among how many other CPUs an idle one is looked for when a wait begins; 0: slices are not marked. */
+uint32_t vt_probes_elsewhere_cpus(const struct vt_probes *p);
+
 /** Is what exits accessed being counted? */
 bool vt_probes_addresses_on(const struct vt_probes *p);
 

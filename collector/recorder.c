@@ -161,6 +161,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
     r->host.has_entry_exit = vt_probes_split(r->probes);
     r->host.ledger_only = vt_probes_ledger_only(r->probes);
     r->host.exit_addresses = vt_probes_addresses_on(r->probes);
+    r->host.elsewhere_cpus = vt_probes_elsewhere_cpus(r->probes);
     if (only)
         memcpy(r->host.only, only, strnlen(only, sizeof(r->host.only) - 1));
 }

@@ -25,9 +25,13 @@ struct debtor {
     const char *name; /* NULL: the victim's */
 };
 
+struct sum {
+    uint64_t ns, elsewhere_ns; /* the latter of the former: see struct vt_blame */
+};
+
 struct debt {
     uint32_t victim, who, interval; /* victim: a machine */
-    uint64_t ns;
+    struct sum sum;
 };
 
 struct ledger {
@@ -52,7 +56,7 @@ struct books {
     struct place *places;      /* by life */
     struct ledger all, each;   /* the whole window's matrix; that of each interval, if they are told */
     /* what the present victim owes in the present interval */
-    uint64_t *owed;    /* by who */
+    struct sum *owed;  /* by who */
     uint32_t *touched; /* those of it that are not 0 */
     size_t nr_touched;
     int error;
@@ -200,6 +204,12 @@ static int by_interval_and_parties(const void *a, const void *b)
     return (x->who > y->who) - (x->who < y->who);
 }
 
+static void add_sum(struct sum *to, struct sum more)
+{
+    to->ns += more.ns;
+    to->elsewhere_ns += more.elsewhere_ns;
+}
+
 static int put_debt(struct ledger *l, const struct debt *d)
 {
     int r = vt_grow((void **)&l->debt, &l->room_debt, l->nr_debt, sizeof(*l->debt));
@@ -217,7 +227,7 @@ static void settle(struct ledger *l, uint32_t open)
         qsort(&l->debt[first], l->nr_debt - first, sizeof(*l->debt), by_interval_and_parties);
     for (size_t i = first; i < l->nr_debt; i++) {
         if (n > first && by_interval_and_parties(&l->debt[n - 1], &l->debt[i]) == 0)
-            l->debt[n - 1].ns += l->debt[i].ns;
+            add_sum(&l->debt[n - 1].sum, l->debt[i].sum);
         else
             l->debt[n++] = l->debt[i];
     }
@@ -253,6 +263,7 @@ struct charge {
     size_t at;
     uint32_t interval; /* the pieces are in it */
     uint64_t until;    /* its end */
+    bool elsewhere;    /* of the wait under way: when it began, another permitted CPU was idle */
 };
 
 static void owe(struct charge *ch, uint32_t who, uint64_t ns)
@@ -260,9 +271,9 @@ static void owe(struct charge *ch, uint32_t who, uint64_t ns)
     struct books *b = ch->b;
     if (!ns)
         return;
-    if (!b->owed[who])
+    if (!b->owed[who].ns)
         b->touched[b->nr_touched++] = who;
-    b->owed[who] += ns;
+    add_sum(&b->owed[who], (struct sum){ ns, ch->elsewhere ? ns : 0 });
 }
 
 /* The interval is over. */
@@ -273,7 +284,7 @@ static void close_interval(struct charge *ch)
     for (size_t i = 0; i < b->nr_touched; i++) {
         const uint32_t who = b->touched[i];
         const struct debt d = { ch->place->machine, who, ch->interval, b->owed[who] };
-        b->owed[who] = 0;
+        b->owed[who] = (struct sum){ 0 };
         if (!b->error)
             b->error = put_debt(ledger, &d);
     }
@@ -379,7 +390,9 @@ static void charge_piece(void *context, const struct vt_piece *p)
     } else if (p->state == VT_THROTTLED) {
         owe(ch, VT_CULPRIT_QUOTA, p->to - p->from);
     } else if (p->state == VT_PREEMPTED || p->state == VT_WAKING) {
+        ch->elsewhere = p->slice && p->slice->flags & VT_SLICE_ELSEWHERE;
         charge_wait(ch, p);
+        ch->elsewhere = false;
     }
 }
 
@@ -469,8 +482,8 @@ static int by_debt(const void *a, const void *b)
     const struct line *x = a, *y = b;
     if (x->debt->victim != y->debt->victim)
         return x->debt->victim < y->debt->victim ? -1 : 1;
-    if (x->debt->ns != y->debt->ns)
-        return x->debt->ns < y->debt->ns ? 1 : -1;
+    if (x->debt->sum.ns != y->debt->sum.ns)
+        return x->debt->sum.ns < y->debt->sum.ns ? 1 : -1;
     if (x->debtor->kind != y->debtor->kind)
         return x->debtor->kind < y->debtor->kind ? -1 : 1;
     return x->debtor->name && y->debtor->name ? strcmp(x->debtor->name, y->debtor->name) : 0;
@@ -480,7 +493,9 @@ static void put_row(const struct books *b, const struct line *l, struct vt_blame
 {
     const char *victim = b->c->machines[l->debt->victim].row.name;
     const char *culprit = l->debtor->name ? l->debtor->name : victim;
-    *row = (struct vt_blame){ .kind = l->debtor->kind, .ns = l->debt->ns };
+    *row = (struct vt_blame){ .kind = l->debtor->kind };
+    row->ns = l->debt->sum.ns;
+    row->elsewhere_ns = l->debt->sum.elsewhere_ns;
     memcpy(row->victim, victim, strnlen(victim, sizeof(row->victim) - 1));
     memcpy(row->culprit, culprit, strnlen(culprit, sizeof(row->culprit) - 1));
 }
@@ -516,7 +531,7 @@ static int by_row(const void *a, const void *b)
 
 static uint32_t row_of_debt(const struct ledger *all, const uint32_t *row_of, const struct debt *d)
 {
-    const struct debt key = { d->victim, d->who, 0, 0 };
+    const struct debt key = { d->victim, d->who, 0, { 0 } };
     const struct debt *found =
         bsearch(&key, all->debt, all->nr_debt, sizeof(*all->debt), by_interval_and_parties);
     return row_of[found - all->debt];
@@ -531,7 +546,8 @@ static int put_cells(const struct books *b, struct vt_snapshot *s, const uint32_
         return -ENOMEM;
     for (size_t i = 0; i < each->nr_debt; i++) {
         const struct debt *d = &each->debt[i];
-        cells[i] = (struct vt_blame_cell){ d->interval, row_of_debt(&b->all, row_of, d), d->ns };
+        cells[i] = (struct vt_blame_cell){ d->interval, row_of_debt(&b->all, row_of, d), d->sum.ns,
+                                           d->sum.elsewhere_ns };
         if (i + 1 == each->nr_debt || d[1].interval != d->interval) {
             qsort(&cells[first], i + 1 - first, sizeof(*cells), by_row);
             first = i + 1;

@@ -138,7 +138,10 @@ static void put_cell(const struct vt_snapshot *s, const struct vt_blame_cell *ce
     put_name(report_name(name, row->victim));
     printf(",%s,", report_culprit_kind(row->kind));
     put_name(report_name(name, row->culprit));
-    printf(",%" PRIu64 "\n", cell->ns);
+    printf(",%" PRIu64 ",", cell->ns);
+    if (s->host.elsewhere_cpus)
+        printf("%" PRIu64, cell->elsewhere_ns);
+    putchar('\n');
 }
 
 static int export_blame(const char *path, uint64_t width_ns)
@@ -150,7 +153,7 @@ static int export_blame(const char *path, uint64_t width_ns)
         vt_complain("export: %s", err.text);
         return VT_EXIT_FAILURE;
     }
-    puts("begin_ns,end_ns,victim,kind,culprit,ns");
+    puts("begin_ns,end_ns,victim,kind,culprit,ns,elsewhere_ns");
     for (size_t i = 0; i < s->nr_blame_cells; i++)
         put_cell(s, &s->blame_cells[i]);
     vt_snapshot_free(s);

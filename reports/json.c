@@ -125,6 +125,10 @@ static void add_host(struct builder *b, cJSON *root)
     keep(b, cJSON_AddBoolToObject(o, "ledger_only", h->ledger_only));
     keep(b, cJSON_AddBoolToObject(o, "exit_addresses", h->exit_addresses));
     add_u64(b, o, "nr_cpus", h->nr_cpus);
+    if (h->elsewhere_cpus)
+        add_u64(b, o, "elsewhere_cpus", h->elsewhere_cpus);
+    else
+        add_text(b, o, "elsewhere_cpus", NULL);
     add_u64(b, o, "tick_ns", h->tick_ns);
     add_u64(b, o, "realtime_offset_ns", h->realtime_offset_ns);
     cJSON *off = add_array(b, o, "probes_off");
@@ -227,6 +231,11 @@ static void put_debt(struct builder *b, cJSON *row, const struct vt_blame *blame
     add_name(b, row, "culprit", blame->culprit);
     add_text(b, row, "kind", report_culprit_kind(blame->kind));
     put_figure(b, row, (struct vt_figure){ .ns = blame->ns, .accuracy = VT_EXACT });
+    struct vt_figure elsewhere;
+    if (report_elsewhere(&b->view->snapshot->host, blame->elsewhere_ns, &elsewhere))
+        add_figure(b, row, "idle_elsewhere", elsewhere);
+    else
+        add_text(b, row, "idle_elsewhere", NULL);
 }
 
 static void add_truth(struct builder *b, cJSON *o, const struct vt_benchmark *bench,

@@ -163,6 +163,15 @@ const char *report_name(char out[REPORT_NAME_LEN], const char *raw)
     return out;
 }
 
+bool report_elsewhere(const struct vt_host *host, uint64_t ns, struct vt_figure *ret)
+{
+    if (!host->elsewhere_cpus)
+        return false;
+    *ret = (struct vt_figure){ .ns = ns };
+    ret->accuracy = host->nr_cpus <= host->elsewhere_cpus + 1 ? VT_EXACT : VT_ESTIMATED;
+    return true;
+}
+
 const struct report_debts *report_debts_of(const struct report_view *v, size_t guest, size_t bench)
 {
     if (!v->debts || !v->debts[guest] || !v->debts[guest][bench].known)

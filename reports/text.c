@@ -685,36 +685,88 @@ static uint64_t stolen_of(const struct vt_snapshot *s, const char *victim)
     return ns;
 }
 
-static void blame_row(const struct report_view *v, struct table *t, const struct vt_blame *b,
-                      const char *culprit, const char *kind, uint64_t ns, bool first)
+/* Of a victim's debts, or of some of them. */
+struct debt_sum {
+    uint64_t ns, elsewhere_ns;
+};
+
+static struct debt_sum sum_debts(const struct vt_blame *b, size_t n)
 {
-    const uint64_t stolen = stolen_of(v->snapshot, b->victim);
+    struct debt_sum sum = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        sum.ns += b[i].ns;
+        sum.elsewhere_ns += b[i].elsewhere_ns;
+    }
+    return sum;
+}
+
+static const char *share_text(char text[FORMAT_LEN], uint64_t part, uint64_t whole)
+{
+    snprintf(text, FORMAT_LEN, "%.2f %%", whole ? 100 * (double)part / (double)whole : 0);
+    return text;
+}
+
+static void blame_row(const struct report_view *v, struct table *t, const char *victim, const char *culprit,
+                      const char *kind, struct debt_sum sum, uint64_t stolen)
+{
+    struct vt_figure elsewhere;
     char text[FORMAT_LEN];
-    cell_name(t, first ? b->victim : "");
+    cell_name(t, victim);
     cell_name(t, culprit);
     table_cell(t, kind);
-    table_cell(t, format_ns(text, ns, v->utf8));
-    snprintf(text, sizeof(text), "%.2f %%", stolen ? 100 * (double)ns / (double)stolen : 0);
-    table_cell(t, text);
+    table_cell(t, format_ns(text, sum.ns, v->utf8));
+    table_cell(t, share_text(text, sum.ns, stolen));
+    table_cell(t, report_elsewhere(&v->snapshot->host, sum.elsewhere_ns, &elsewhere)
+                      ? format_figure(text, elsewhere, v->utf8)
+                      : "-");
+}
+
+/* How many of the first n debts have the first one's victim. */
+static size_t debts_of_one(const struct vt_blame *b, size_t n)
+{
+    size_t same = 1;
+    while (same < n && strcmp(b[same].victim, b->victim) == 0)
+        same++;
+    return same;
 }
 
 /* The greatest debtors of one victim by name, the small ones in one row. Returns how many there are. */
 static size_t blame_rows(const struct report_view *v, struct table *t, const struct vt_blame *b, size_t left)
 {
-    size_t n = 1, named;
-    uint64_t rest = 0;
+    const size_t n = debts_of_one(b, left), named = named_debtors(n);
+    const uint64_t stolen = stolen_of(v->snapshot, b->victim);
     char text[FORMAT_LEN];
-    while (n < left && strcmp(b[n].victim, b->victim) == 0)
-        n++;
-    named = named_debtors(n);
     for (size_t i = 0; i < named; i++)
-        blame_row(v, t, b, b[i].culprit, report_culprit_kind(b[i].kind), b[i].ns, i == 0);
-    for (size_t i = named; i < n; i++)
-        rest += b[i].ns;
+        blame_row(v, t, i ? "" : b->victim, b[i].culprit, report_culprit_kind(b[i].kind), sum_debts(&b[i], 1),
+                  stolen);
     snprintf(text, sizeof(text), "%zu others", n - named);
     if (named < n)
-        blame_row(v, t, b, text, "", rest, false);
+        blame_row(v, t, "", text, "", sum_debts(&b[named], n - named), stolen);
     return n;
+}
+
+/* What the last column says, and how much of it each victim has; the column is left out if none has any. */
+static void put_elsewhere(const struct report_view *v, FILE *out)
+{
+    const struct vt_snapshot *s = v->snapshot;
+    const uint32_t cpus = s->host.elsewhere_cpus;
+    char text[FORMAT_LEN], share[FORMAT_LEN], name[REPORT_NAME_LEN];
+    struct vt_figure f;
+    struct wrap w = wrap_begin(out, "  idle elsewhere", LABEL + 6);
+    if (!cpus)
+        wrap_text(&w, "not recorded: whether another CPU was idle when a wait began");
+    else
+        wrap_text(&w, "waits that began while another CPU that the vCPU may use was idle");
+    if (cpus && s->host.nr_cpus > cpus + 1)
+        wrap_item(&w, "of %u CPUs looked at, so at least", cpus);
+    for (size_t i = 0, n; i < s->nr_blame; i += n) {
+        n = debts_of_one(&s->blame[i], s->nr_blame - i);
+        const struct debt_sum sum = sum_debts(&s->blame[i], n);
+        if (sum.elsewhere_ns && report_elsewhere(&s->host, sum.elsewhere_ns, &f))
+            wrap_item(&w, "%s %s (%s)", report_name(name, s->blame[i].victim),
+                      format_figure(text, f, v->utf8), share_text(share, sum.elsewhere_ns, sum.ns));
+    }
+    wrap_end(&w);
 }
 
 static void put_blame(const struct report_view *v, FILE *out)
@@ -729,12 +781,14 @@ static void put_blame(const struct report_view *v, FILE *out)
         table_column(t, "kind", true, false);
         table_column(t, "time", false, false);
         table_column(t, "of its stolen time", false, false);
+        table_column(t, "idle elsewhere", false, true);
     }
     for (size_t i = 0; i < s->nr_blame;)
         i += blame_rows(v, t, &s->blame[i], s->nr_blame - i);
     title(out, "Blame: who had the CPU for which a guest waited, in the whole window");
     table_print(t, 2, "  ", out);
     table_free(t);
+    put_elsewhere(v, out);
 }
 
 static void put_clocks(const struct report_view *v, FILE *out)

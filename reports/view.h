@@ -103,6 +103,11 @@ const char *report_name(char out[REPORT_NAME_LEN], const char *raw);
 const struct report_debts *report_debts_of(const struct report_view *v, size_t guest, size_t bench);
 const char *report_off_cause(enum vt_off_cause cause);
 const char *report_culprit_kind(enum vt_culprit_kind kind);
+/**
+ * Time of waits that began while another permitted CPU was idle: exact where all other CPUs were looked at,
+ * else at least that much. False: it was not recorded.
+ */
+bool report_elsewhere(const struct vt_host *host, uint64_t ns, struct vt_figure *ret);
 const char *report_vm_kind(const struct vt_guest *guest);
 /** What to know of the figures of a guest that is not KVM's; NULL: of KVM's. Static. */
 const char *report_vm_note(const struct vt_guest *guest);

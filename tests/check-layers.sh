@@ -28,7 +28,7 @@ for program in collector guest-agent tui reports vmm-core; do
   deny "($others)/" "$program/ includes another program's headers" "$program"
 done
 git grep -nE '#include' -- 'collector/bpf/*.bpf.c' |
-  grep -vE '"((kernel|machine)\.h|vt/(cells|ledger|slice_pack|state)\.h)"|<bpf/bpf_(helpers|tracing|core_read)\.h>' &&
+  grep -vE '"((kernel|machine|permitted)\.h|vt/(cells|ledger|slice_pack|state)\.h)"|<bpf/bpf_(helpers|tracing|core_read)\.h>' &&
   complain 'BPF code sees the wire headers, libbpf and its one kernel header'
 git grep -nE '#include' -- 'guest-agent/bpf/*.bpf.c' |
   grep -vE '"(kernel|tasks)\.h"|<bpf/bpf_(helpers|tracing|core_read)\.h>' &&

@@ -75,10 +75,14 @@ static const char *culprit_name(const struct vt_blame *b)
 static void say_blame(char *line, const struct vtop_model *model, const struct vtop_row *row)
 {
     const uint64_t stolen = row->account.stolen.ns;
+    uint64_t elsewhere = 0;
     bool any = false;
     for (size_t i = 0; i < model->nr_blame && !row->is_vcpu; i++) {
         const struct vt_blame *b = &model->blame[i];
-        if (strcmp(b->victim, row->name) != 0 || vtop_percent(b->ns, stolen) < 0.05)
+        if (strcmp(b->victim, row->name) != 0)
+            continue;
+        elsewhere += b->elsewhere_ns;
+        if (vtop_percent(b->ns, stolen) < 0.05)
             continue;
         say(line, "%s%s %.1f%%", any ? "  " : "stolen by: ", culprit_name(b), vtop_percent(b->ns, stolen));
         any = true;
@@ -87,6 +91,8 @@ static void say_blame(char *line, const struct vtop_model *model, const struct v
         say(line, "%s",
             row->is_vcpu ? "who stole is told for the guest as a whole"
                          : "stolen by: nobody, as far as is told");
+    if (vtop_percent(elsewhere, stolen) >= 0.05)
+        say(line, "  (a CPU idle elsewhere: %.1f%%)", vtop_percent(elsewhere, stolen));
 }
 
 static void say_books(char *line, const struct vtop_row *row)

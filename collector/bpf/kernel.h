@@ -62,15 +62,23 @@ struct pid {
     struct upid numbers[1];
 };
 
+struct task_struct;
 struct rq {                  /* kernel/sched/sched.h */
     unsigned int nr_running; /* without those that a quota holds */
+    unsigned int ttwu_pending;
+    struct task_struct *curr, *idle;
+    int online; /* else a CPU's idle task has it for good */
 };
+struct cpumask;
 struct cfs_rq {
     struct rq *rq; /* with CONFIG_FAIR_GROUP_SCHED */
     int throttle_count;
 };
 struct cfs_rq___self { /* 6.6+ */
     __u64 throttled_clock_self, throttled_clock_self_time;
+};
+struct task_group {         /* with CONFIG_FAIR_GROUP_SCHED */
+    struct cfs_rq **cfs_rq; /* by CPU, of all there may be; user space looks whether it is such an array */
 };
 struct sched_entity {
     struct cfs_rq *cfs_rq;
@@ -95,6 +103,9 @@ struct task_struct {
     int on_cpu;
     unsigned int in_iowait : 1;
     struct sched_entity se;
+    struct task_group *sched_task_group;
+    int nr_cpus_allowed;
+    const struct cpumask *cpus_ptr; /* a bit for each, from its begin on */
     struct sched_info sched_info;
     int pid;
     int tgid;

@@ -11,6 +11,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "machine.h"
+#include "permitted.h"
 #include "vt/cells.h"
 #include "vt/slice_pack.h"
 
@@ -29,6 +30,8 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u32 own_tgid;               /* the collector's own test guest is not a guest */
 const volatile __u32 exit_isa;               /* enum vt_exit_isa: whose exit reasons */
 const volatile bool ledger_only;             /* integrals only: no slices, nobody's occupancy */
+const volatile __u32 elsewhere_cpus;         /* how many others are looked at when a wait begins; 0: none */
+const volatile __u32 mask_words = 1;         /* of 64 CPUs, that have bits of CPUs there may be */
 const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
 const volatile __u32 last_cell;              /* their number, a power of two, less 1 */
 const volatile __u64 cells_room, cells_call; /* how many may wait; at how many the reader is called */
@@ -98,6 +101,17 @@ struct {
     __type(key, __u32);
     __type(value, struct vt_running);
 } running SEC(".maps");
+
+/* Each CPU's, as far as it was looked at: kernel addresses, which never change. */
+struct run_queue {
+    __u64 rq, idle; /* struct rq *, and its idle task's struct task_struct *; 0: not yet */
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, VT_MAX_RUNNING);
+    __type(key, __u32);
+    __type(value, struct run_queue);
+} run_queues SEC(".maps");
 
 /* vCPU descriptors found by the first iterator, by the thread that runs them. */
 struct {
@@ -275,6 +289,94 @@ static __always_inline struct vt_running *running_on(__u32 cpu)
     return bpf_map_lookup_elem(&running, &cpu);
 }
 
+/* Else it isn't looked: user space knows, see collector/probes.c. */
+static __always_inline bool tells_run_queues(const struct task_struct *task)
+{
+    const struct task_group *group = 0;
+    const struct cfs_rq *part = 0;
+    const struct rq *rq = 0;
+
+    return elsewhere_cpus && bpf_core_field_exists(task->sched_task_group) &&
+           bpf_core_field_exists(group->cfs_rq) && bpf_core_field_exists(part->rq) &&
+           bpf_core_field_exists(rq->online);
+}
+
+/*
+ * The CPU's run queue is found by way of any task group's part of it, once: `runqueues` itself is known to
+ * kernels with CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
+ */
+static __cold void find_run_queue(struct run_queue *q, const struct task_group *group, __u32 cpu)
+{
+    const struct cfs_rq *part = 0;
+    const __u64 all = (__u64)BPF_CORE_READ(group, cfs_rq);
+
+    if (bpf_probe_read_kernel(&part, sizeof(part), (void *)(all + cpu * sizeof(part))))
+        return;
+    const struct rq *rq = BPF_CORE_READ(part, rq);
+    q->idle = (__u64)BPF_CORE_READ(rq, idle);
+    q->rq = (__u64)rq;
+}
+
+/* As idle_cpu() has it, kernel/sched/syscalls.c. Read without its lock: it was so just now. */
+static __always_inline bool is_idle(struct task_struct *task, __u32 cpu)
+{
+    struct run_queue *q = bpf_map_lookup_elem(&run_queues, &cpu);
+
+    if (!q)
+        return false;
+    if (seldom(!q->rq))
+        find_run_queue(q, task->sched_task_group, cpu);
+    const struct rq *rq = (const struct rq *)q->rq;
+    if (!rq || BPF_CORE_READ(rq, nr_running) || (__u64)BPF_CORE_READ(rq, curr) != q->idle)
+        return false;
+    if (bpf_core_field_exists(rq->ttwu_pending) && BPF_CORE_READ(rq, ttwu_pending))
+        return false;
+    return BPF_CORE_READ(rq, online);
+}
+
+/* Is one of these CPUs, from `first` on, idle? No more than *left are looked at. */
+static __always_inline bool has_idle(struct task_struct *task, __u64 mask, __u32 first, __u32 *left)
+{
+    for (__u32 i = 0; i < VT_ELSEWHERE_CPUS && mask && *left; i++) {
+        if (is_idle(task, first + permitted_lowest(mask)))
+            return true;
+        mask &= mask - 1;
+        --*left;
+    }
+    return false;
+}
+
+/* Of a task that may use more than one CPU and waits for this one: is another idle? */
+static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
+{
+    const __u64 mask = (__u64)task->cpus_ptr;
+    const __u32 words = mask_words, others = (__u32)task->nr_cpus_allowed - 1;
+    __u32 left = others < elsewhere_cpus ? others : elsewhere_cpus;
+    __u64 own = 0, word = 0;
+
+    for (__u32 step = 0; step <= VT_ELSEWHERE_WORDS && step <= words && left; step++) {
+        __u32 at = permitted_word(cpu, step, words);
+        if (step == words)
+            word = own;
+        else if (bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
+            break;
+        if (step == 0)
+            own = word;
+        if (has_idle(task, permitted_part(word, cpu, step, words), at * 64, &left))
+            return true;
+    }
+    return false;
+}
+
+static __cold void mark_elsewhere(struct vt_slot *s, struct task_struct *task, __u32 cpu)
+{
+    if (s->state == VT_THROTTLED || !is_idle_elsewhere(task, cpu))
+        return;
+    machine_lock(s);
+    s->open.flags |= VT_SLICE_ELSEWHERE;
+    machine_unlock(s);
+}
+
 /*
  * A vCPU waits on a run queue.  Its lock is held, but for a move, where only the
  * lock of the queue that it leaves is: hence the atomic count, which is also the
@@ -290,6 +392,14 @@ static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
     __sync_fetch_and_add(&r->waiters, 1);
     if (!r->since)
         r->since = now;
+}
+
+/* A wait that begins, not one that is moved. */
+static __always_inline void new_wait_begins(struct vt_slot *s, struct task_struct *task, __u32 cpu, __u64 now)
+{
+    wait_begins(s, cpu, now);
+    if (seldom(task->nr_cpus_allowed > 1) && tells_run_queues(task) && s->kind != VT_SLOT_HELPER)
+        mark_elsewhere(s, task, cpu);
 }
 
 static __always_inline void wait_ends(struct vt_slot *s)
@@ -1052,7 +1162,7 @@ static __always_inline void switch_out(struct vt_slot *s, struct task_struct *pr
         quota_begins(s, prev, now);
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
-        wait_begins(s, bpf_get_smp_processor_id(), now);
+        new_wait_begins(s, prev, bpf_get_smp_processor_id(), now);
     else if (off == VT_STOPPED && is_traced_by_uml(s, prev, prev_state))
         become_traced(s, prev, now);
 }
@@ -1184,7 +1294,7 @@ static __always_inline int wakeup(struct task_struct *task)
     machine_wakeup(s, now, task->on_cpu != 0);
     machine_unlock(s);
     if (s->sched == VT_SCHED_WAITING)
-        wait_begins(s, cpu_of(task), now);
+        new_wait_begins(s, task, cpu_of(task), now);
     return 0;
 }
 

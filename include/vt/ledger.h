@@ -73,7 +73,17 @@ enum vt_slice_flags {
     VT_SLICE_RECOVERED = 1 << 4, /* an event was missed; t_wake and t_in are from the kernel's own
                                     account (task_struct.sched_info): ± VT_RECOVERY_BOUND_NS */
     VT_SLICE_WAITS = 1 << 5,     /* of VT_SLICE_OPEN, in its wait: `cpu` is on whose run queue */
+    VT_SLICE_ELSEWHERE = 1 << 6, /* when its wait began, another CPU that it may use was idle: see below */
 };
+
+/*
+ * Looked for when a wait begins (not when it goes on elsewhere, nor if a quota holds the vCPU), among
+ * so many permitted CPUs, those that follow by number the one it waits for, cyclically; of one with
+ * nothing to run at that moment. On a host of one CPU more that is all of them, else the mark may be
+ * missing where it is due. Masks of more words than that are not gone through to their end.
+ */
+#define VT_ELSEWHERE_CPUS  8
+#define VT_ELSEWHERE_WORDS 4 /* of 64 CPUs, besides what follows the CPU in its own */
 
 /*
  * What a blocked vCPU waits for, as far as the kernel tells: task_struct.in_iowait,

@@ -242,6 +242,9 @@ struct vt_host {
     uint32_t probes_off; /* bit per enum vt_probe_class that is not attached */
     bool exit_addresses; /* what exits accessed is counted (record --exit-addresses) */
     uint32_t exit_isa;   /* enum vt_exit_isa: whose numbers the exits' reasons are */
+    /* among how many other CPUs an idle one was looked for when a wait began (VT_SLICE_ELSEWHERE); 0: that
+     * was not recorded */
+    uint32_t elsewhere_cpus;
     char kernel[64], hostname[64], cpu[64], clocksource[32], hypervisor[32];
     char only[VT_VM_NAME_LEN]; /* the VM to be shown, by name or pid; empty: all. All are recorded. */
 };

@@ -314,13 +314,16 @@ struct vt_blame {
     char culprit[VT_VM_NAME_LEN]; /* VM's name, a thread's comm, or a word for the kind */
     enum vt_culprit_kind kind;
     uint64_t ns; /* victim-nanoseconds */
+    /* of it, in waits that began while another CPU that the victim may use was idle; always 0 of quota and
+     * interrupts, and where host.elsewhere_cpus is 0: not recorded */
+    uint64_t elsewhere_ns;
 };
 
 /** Of one row of the matrix, what one interval has; intervals of which it has nothing have none. */
 struct vt_blame_cell {
     uint32_t interval; /* from window.from + interval * interval_ns on */
     uint32_t row;      /* into blame[] */
-    uint64_t ns;
+    uint64_t ns, elsewhere_ns;
 };
 
 /**

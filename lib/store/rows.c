@@ -465,9 +465,13 @@ static const struct {
     { "clocksource", STRING(struct vt_host, clocksource, KIND_TEXT) },
     { "hypervisor", STRING(struct vt_host, hypervisor, KIND_TEXT) },
     { "only", STRING(struct vt_host, only, KIND_TEXT) },
+    { "elsewhere_cpus", U32(struct vt_host, elsewhere_cpus, VT_MAX_CPUS) },
 };
 /* clang-format on */
-enum { NR_HOST_FIELDS = sizeof(host_fields) / sizeof(host_fields[0]) };
+enum {
+    NR_HOST_FIELDS = sizeof(host_fields) / sizeof(host_fields[0]),
+    NR_FIRST_FIELDS = NR_HOST_FIELDS - 1, /* those after them came later: where they lack they are 0 */
+};
 
 const struct vt_record_table vt_record_tables[VT_NR_RECORD_TABLES] = {
     { VTG_HELLO, VT_TABLE_HELLO }, { VTG_CLOCKS, VT_TABLE_CLOCK_VIEW }, { VTG_MARK, VT_TABLE_MARK },
@@ -821,7 +825,7 @@ static int fetch_fact(struct vt_store *store, sqlite3_stmt *stmt, size_t i, stru
     if (rc != SQLITE_OK)
         return vt_db_fail(store, rc, "read", err);
     int r = vt_db_step(store, stmt, err);
-    if (r == 0)
+    if (r == 0 && i < NR_FIRST_FIELDS)
         r = vt_fail(err, i ? EUCLEAN : ENODATA, "%s has no %s: %s", store->path, host_fields[i].key,
                     i ? "it is damaged" : "its recording was cut off before it began");
     else if (r == 1)

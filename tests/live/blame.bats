@@ -46,7 +46,7 @@ intervals_sum() {
     NR == FNR { split($0, c, "\t"); want[c[1] "," c[2] "," c[3]] = c[4]; rows++; next }
     FNR == 1 { header = $0; next }
     {
-      if (gsub(/"/, "") != 4 || split($0, c, ",") != 6) bad++
+      if (gsub(/"/, "") != 4 || split($0, c, ",") != 7 || c[7] == "" || c[7] + 0 > c[6] + 0) bad++
       if (c[1] < begin || c[2] - c[1] > width * 1e9 || c[6] <= 0) bad++
       if (c[1] != begin) intervals++
       begin = c[1]
@@ -56,7 +56,7 @@ intervals_sum() {
       for (r in want) if (got[r] != want[r]) { print r, "is", want[r], "in the matrix,", got[r] + 0, "by interval"; bad++ }
       for (r in got) if (!(r in want)) { print r, "is not in the matrix"; bad++ }
       print rows, "rows,", intervals, "intervals of", width, "s"
-      exit !(rows > 0 && intervals > 1 && !bad && header == "begin_ns,end_ns,victim,kind,culprit,ns")
+      exit !(rows > 0 && intervals > 1 && !bad && header == "begin_ns,end_ns,victim,kind,culprit,ns,elsewhere_ns")
     }' "$BATS_TEST_TMPDIR/matrix" "$BATS_TEST_TMPDIR/intervals.csv"
   echo "$output" | sed 's/^/# /' >&3
   [ "$status" -eq 0 ]

@@ -104,6 +104,7 @@ ask_witness() {
   read -r -a sums -u 8
   exec 8<&-
   wait "$witness_pid"
+  rm -f "$BATS_TEST_TMPDIR"/witness.{stop,sums}
 }
 
 # report FILE FILTER: a figure of the JSON report

@@ -34,6 +34,9 @@ states() {
   [ "$output" = true ]
   # by class only, and it says so
   "$VTIME" report "$BATS_TEST_TMPDIR/ledger.vt" | tr -s ' \n' ' ' | grep -q 'blame by class only'
+  "$VTIME" report "$BATS_TEST_TMPDIR/ledger.vt" | grep -q 'idle elsewhere *not recorded'
+  run report "$BATS_TEST_TMPDIR/ledger.vt" '.host.elsewhere_cpus == null and (.blame | length > 0 and all(.idle_elsewhere == null))'
+  [ "$output" = true ]
   run report "$BATS_TEST_TMPDIR/ledger.vt" '[.blame[] | select(.victim == "mix" or .victim == "spin").kind] | unique - ["host", "interrupts", "idle", "quota"] | length == 0'
   [ "$output" = true ]
 }

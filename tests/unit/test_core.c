@@ -506,6 +506,8 @@ static void test_a_kernel_without_a_needed_field_is_found_out(void **state)
         "task_struct.__state",
         "task_struct.on_rq",
         "task_struct.on_cpu",
+        "task_struct.nr_cpus_allowed",
+        "task_struct.cpus_ptr",
         "task_struct.sched_info",
         "task_struct.pid",
         "task_struct.tgid",
@@ -537,9 +539,18 @@ static void test_a_kernel_without_a_needed_field_is_found_out(void **state)
 static void test_a_field_that_a_kernel_may_lack_is_done_without(void **state)
 {
     static const char *const optional[] = {
-        "task_struct.throttled", "task_struct.bpf_storage",        "sched_entity.sched_delayed",
-        "vcpu_svm.vmcb",         "kvm_vcpu_stat_generic.blocking", "kvm_vcpu_arch.l1_tsc_offset",
+        "task_struct.throttled",
+        "task_struct.bpf_storage",
+        "sched_entity.sched_delayed",
+        "vcpu_svm.vmcb",
+        "kvm_vcpu_stat_generic.blocking",
+        "kvm_vcpu_arch.l1_tsc_offset",
         "vcpu_vmx.exit_reason",
+        "task_struct.sched_task_group",
+        "task_group.cfs_rq",
+        "cfs_rq.rq",
+        "rq.online",
+        "rq.ttwu_pending",
     };
     int had = 0;
     (void)state;

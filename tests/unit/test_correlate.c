@@ -128,7 +128,8 @@ static struct vt_slice slice_of(struct line *l)
                         (flags && strstr(flags, "LAST") ? VT_SLICE_LAST : 0) |
                         (flags && strstr(flags, "RECOVERED") ? VT_SLICE_RECOVERED : 0) |
                         (flags && strstr(flags, "WAKE_IDLE") ? VT_SLICE_WAKE_IDLE : 0) |
-                        (flags && strstr(flags, "WAITS") ? VT_SLICE_WAITS : 0));
+                        (flags && strstr(flags, "WAITS") ? VT_SLICE_WAITS : 0) |
+                        (flags && strstr(flags, "ELSEWHERE") ? VT_SLICE_ELSEWHERE : 0));
     return s;
 }
 
@@ -767,14 +768,17 @@ static void expect_blame(struct line *l, const struct vt_snapshot *s)
 {
     const char *victim = text(l, "victim"), *word = text(l, "culprit");
     char culprit[VT_VM_NAME_LEN];
-    uint64_t sum = 0;
+    uint64_t sum = 0, elsewhere = 0;
     snprintf(culprit, sizeof(culprit), "%s", word ? word : "");
     for (char *p = culprit; *p; p++) /* a trace's words hold no blanks */
         *p = *p == '_' ? ' ' : *p;
     for (size_t i = 0; i < s->nr_blame; i++)
-        if (strcmp(s->blame[i].victim, victim) == 0 && strcmp(s->blame[i].culprit, culprit) == 0)
+        if (strcmp(s->blame[i].victim, victim) == 0 && strcmp(s->blame[i].culprit, culprit) == 0) {
             sum += s->blame[i].ns;
+            elsewhere += s->blame[i].elsewhere_ns;
+        }
     expect_number(l, "ns", (int64_t)sum);
+    expect_number(l, "elsewhere", (int64_t)elsewhere);
 }
 
 static void expect(struct line *l, const struct vt_snapshot *s)

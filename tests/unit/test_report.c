@@ -96,10 +96,9 @@ static void make_guest(struct made *m, size_t i, const char *name)
 static void make_blame(struct vt_blame *b, const char *victim, const char *culprit, enum vt_culprit_kind kind,
                        uint64_t ns)
 {
+    *b = (struct vt_blame){ .kind = kind, .ns = ns };
     snprintf(b->victim, sizeof(b->victim), "%s", victim);
     snprintf(b->culprit, sizeof(b->culprit), "%s", culprit);
-    b->kind = kind;
-    b->ns = ns;
 }
 
 static int setup(void **state)
@@ -408,6 +407,52 @@ static void a_system_tells_runs_and_processes(void **state)
     assert_int_equal(at(root, "guests.0.benchmarks.1.true.own_used.ns")->valuedouble, 2 * S);
     assert_true(cJSON_IsNull(at(root, "guests.0.benchmarks.0.true.own_used")));
     assert_true(cJSON_IsNull(at(root, "guests.1.benchmarks.0.run")));
+    cJSON_Delete(root);
+}
+
+/* A CPU idle elsewhere: none, some of what is owed, at least that much, and not recorded, which is not none.
+ */
+static void waits_with_a_cpu_idle_elsewhere_are_told_beside_what_is_owed(void **state)
+{
+    struct made *m = *state;
+    char *text = text_of(&m->view);
+    assert_non_null(strstr(text, "  idle elsewhere not recorded"));
+    assert_null(strstr(text, "of its stolen time  idle elsewhere"));
+    free(text);
+    cJSON *root = json_of(&m->view);
+    assert_true(cJSON_IsNull(at(root, "blame.0.idle_elsewhere")));
+    assert_true(cJSON_IsNull(at(root, "host.elsewhere_cpus")));
+    cJSON_Delete(root);
+
+    m->snapshot.host.elsewhere_cpus = 8;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "  idle elsewhere waits that began while another CPU"));
+    assert_null(strstr(text, "not recorded: whether"));
+    assert_null(strstr(text, "of its stolen time  idle elsewhere")); /* a column of nothing */
+    free(text);
+
+    m->blame[1].elsewhere_ns = 4 * S;
+    m->blame[2].elsewhere_ns = S / 1000;
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "of its stolen time  idle elsewhere"));
+    assert_non_null(strstr(text, "guest-2 4.001 s (53.39 %)")); /* of 7.494 s */
+    assert_null(strstr(text, "CPUs looked at"));
+    free(text);
+    root = json_of(&m->view);
+    assert_int_equal(at(root, "host.elsewhere_cpus")->valuedouble, 8);
+    assert_int_equal(at(root, "blame.1.idle_elsewhere.ns")->valuedouble, 4 * S);
+    assert_int_equal(at(root, "blame.1.ns")->valuedouble, 7490000000);
+    assert_string_equal(at(root, "blame.1.idle_elsewhere.accuracy")->valuestring, "exact");
+    assert_int_equal(at(root, "blame.0.idle_elsewhere.ns")->valuedouble, 0);
+    cJSON_Delete(root);
+
+    m->snapshot.host.nr_cpus = 10; /* one more than are looked at, and its own */
+    text = text_of(&m->view);
+    assert_non_null(strstr(text, "of 8 CPUs looked at, so at least"));
+    assert_non_null(strstr(text, "guest-2 ~4.001 s"));
+    free(text);
+    root = json_of(&m->view);
+    assert_string_equal(at(root, "blame.1.idle_elsewhere.accuracy")->valuestring, "estimated");
     cJSON_Delete(root);
 }
 
@@ -1085,6 +1130,7 @@ int main(void)
         T(json_dilation_is_taken_from_mark_to_mark),
         T(hostile_names_stay_words),
         T(a_system_tells_runs_and_processes),
+        T(waits_with_a_cpu_idle_elsewhere_are_told_beside_what_is_owed),
         T(debtors_of_a_benchmark_have_a_kind_and_the_small_ones_are_one),
         T(a_hostile_name_does_not_command_gnuplot),
         T(clocks_of_a_system_are_told_and_hostile_words_stay_words),

@@ -260,6 +260,7 @@ static struct vt_host a_host(void)
                              .nr_cpus = 2,
                              .tsc_stable = true,
                              .probes_off = 3,
+                             .elsewhere_cpus = 8,
                              .kernel = "6.1.0",
                              .hostname = "h",
                              .cpu = "A CPU",
@@ -961,6 +962,7 @@ static void a_row_with_nonsense_is_refused(void **state)
         "UPDATE meta SET value = 4294967295 WHERE key = 'nr_cpus'", /* would be allocated by */
         "UPDATE meta SET value = 2 WHERE key = 'tsc_stable'",
         "DELETE FROM meta WHERE key = 'hypervisor'",
+        "UPDATE meta SET value = -1 WHERE key = 'elsewhere_cpus'",
     };
     for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
         struct vt_err why = { "" };
@@ -971,6 +973,21 @@ static void a_row_with_nonsense_is_refused(void **state)
         if (try_reading(p->path, &why) != -EUCLEAN || !strstr(why.text, "damaged"))
             fail_msg("%s: read; '%s'", nonsense[i], why.text);
     }
+}
+
+/* Of a recording that is older than the mark it isn't said that no wait has it. */
+static void a_fact_that_came_later_may_lack(void **state)
+{
+    const struct place *p = *state;
+    struct vt_store *store = NULL;
+    struct vt_host host;
+    write_one_of_each(p->path);
+    run_sql(p->path, "DELETE FROM meta WHERE key = 'elsewhere_cpus'");
+    ok(vt_store_open(p->path, &store, &err));
+    ok(vt_store_get_host(store, &host, &err));
+    vt_store_close(store);
+    assert_int_equal(host.elsewhere_cpus, 0);
+    assert_int_equal(host.nr_cpus, 2);
 }
 
 /* Whatever is hit, it is read or refused; under a sanitizer, without a sound. */
@@ -1318,6 +1335,7 @@ int main(void)
         test_in_place(addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not),
         test_in_place(kvms_statistics_come_back_and_nonsense_does_not),
         test_in_place(a_row_with_nonsense_is_refused),
+        test_in_place(a_fact_that_came_later_may_lack),
         test_in_place(a_damaged_file_does_no_harm),
         test_in_place(state_columns_are_named_for_the_states),
         test_in_place(the_documented_queries_run),

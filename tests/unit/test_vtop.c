@@ -85,8 +85,8 @@ static int setup(void **state)
     make_guest(m, 1, "db", 2, account_of(50 * PERCENT, 5 * PERCENT, 45 * PERCENT, 0));
     make_guest(m, 2, "idle", 1, account_of(0, 0, S, 0));
     m->guest[1].joint.state[VT_JOINT_HAZARD] = exact(125 * PERCENT / 10);
-    m->blame[0] = (struct vt_blame){ "web", "db", VT_CULPRIT_VM, 25 * PERCENT };
-    m->blame[1] = (struct vt_blame){ "web", "host", VT_CULPRIT_HOST, 50 * PERCENT };
+    m->blame[0] = (struct vt_blame){ "web", "db", VT_CULPRIT_VM, 25 * PERCENT, 0 };
+    m->blame[1] = (struct vt_blame){ "web", "host", VT_CULPRIT_HOST, 50 * PERCENT, 0 };
     m->snapshot = (struct vt_snapshot){ .window = { { 9 * S }, { 10 * S } },
                                         .nr_guests = GUESTS,
                                         .guests = m->guest,
@@ -582,6 +582,10 @@ static void details_name_the_debtors_the_greatest_first(void **state)
     assert_string_equal(d.line[0], "web: process 1000, 1 vCPU");
     assert_string_equal(d.line[1], "PREEMPTED 75.0% 750.0 ms  RUN 25.0% 250.0 ms");
     assert_string_equal(d.line[2], "stolen by: host 66.7%  db 33.3%");
+    m->blame[0].elsewhere_ns = 15 * PERCENT;
+    update(m);
+    vtop_detail_fill(&d, &m->model, find_row(m, "web"), false);
+    assert_string_equal(d.line[2], "stolen by: host 66.7%  db 33.3%  (a CPU idle elsewhere: 20.0%)");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
