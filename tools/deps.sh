@@ -11,7 +11,7 @@ pkg-config --exists libperf 2>/dev/null || build="$build linux-source-6.1 xz-uti
 run='gnuplot-nox'
 tests='libcmocka-dev bats sqlite3 jq tmux clang-format cppcheck shellcheck
   libclang-rt-14-dev linux-perf bpftrace util-linux procps qemu-system-x86 busybox-static cpio xz-utils
-  musl-tools user-mode-linux lz4'
+  musl-tools user-mode-linux lz4 zstd'
 
 missing=
 for p in $build $run $tests; do

@@ -648,6 +648,19 @@ static __always_inline bool exited_already(__u64 vcpu)
     return BPF_CORE_READ((struct kvm_vcpu *)vcpu, mode) == 0;
 }
 
+/*
+ * Does it run or wait?  Before 6.12 a pending signal leaves a task runnable after prev_state was read;
+ * since then a sleeper may stay on its run queue, with its dequeue delayed.
+ */
+static __always_inline bool is_queued(struct task_struct *task)
+{
+    struct sched_entity___delayed *se = (void *)&task->se;
+
+    if (bpf_core_field_exists(se->sched_delayed) && se->sched_delayed)
+        return false;
+    return task->on_rq != 0;
+}
+
 static __always_inline struct machine_sched_info sched_info_of(struct task_struct *task)
 {
     struct machine_sched_info info = {
@@ -1066,20 +1079,6 @@ static __cold void quota_ends(struct vt_slot *s, struct task_struct *task, __u64
 {
     if (tells_quota_held() && s->quota_rq == (__u64)BPF_CORE_READ(task, se.cfs_rq))
         machine_unthrottled(s, now, quota_held(s, task, now) - s->quota_ns);
-}
-
-/*
- * Is it still on a run queue, whatever prev_state said?  Before 6.12 a pending
- * signal leaves a task runnable after prev_state was read; since then a
- * sleeper may stay queued with its dequeue delayed.
- */
-static __always_inline bool is_queued(struct task_struct *task)
-{
-    struct sched_entity___delayed *se = (void *)&task->se;
-
-    if (bpf_core_field_exists(se->sched_delayed) && se->sched_delayed)
-        return false;
-    return task->on_rq != 0;
 }
 
 static __always_inline __u32 off_state(struct task_struct *prev, bool preempt, __u32 prev_state,
@@ -1785,7 +1784,7 @@ static __always_inline __u8 state_seen(struct task_struct *task, __u32 mode, __u
 {
     if (task->on_cpu)
         return (__u8)mode;
-    if (task->on_rq)
+    if (is_queued(task))
         return VT_PREEMPTED;
     if (vcpu && in_vcpu_block(vcpu))
         return VT_HALTED;

@@ -36,7 +36,7 @@ programs=("$repo/build/bin/vtime-agent" "$repo/build/guests/bin"/{loop,chatter,t
 is_fresh() {
   local part
   [ -e "$cache/initramfs" ] || return 1
-  for part in "${programs[@]}" "$here/init.sh" "$here/guest.sh" "$here/../kernel.sh" "$cache/kernel/release"; do
+  for part in "${programs[@]}" "$here/init.sh" "$here/guest.sh" "$here/../kernel.sh" "$kernel/release"; do
     [ "$part" -ot "$cache/initramfs" ] || return 1
   done
 }

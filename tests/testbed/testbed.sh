@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The testbed: a full KVM host (Debian's 6.1 kernel, kvm-amd) inside QEMU/TCG,
+# The testbed: a full KVM host (one of Debian's kernels, kvm-amd) inside QEMU/TCG,
 # on this machine's own root, read-only. See README.md beside this file.
 set -eu -o pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -13,9 +13,10 @@ top_modules='virtio_pci virtio_console 9pnet_virtio 9p overlay kvm-amd'
 
 usage() {
   cat <<'EOF'
-usage: testbed.sh run [--smp N | --icount] [--memory MIB] [--timeout SECS] [--out DIR] -- COMMAND…
-       testbed.sh fetch        only get and unpack the kernel package
-       testbed.sh kernel       print the path of the kernel's boot image
+usage: testbed.sh run [--kernel SERIES] [--smp N | --icount] [--memory MIB] [--timeout SECS]
+                      [--out DIR] -- COMMAND…
+       testbed.sh fetch [--kernel SERIES]   only get and unpack the kernel package
+       testbed.sh kernel [--kernel SERIES]  print the path of the kernel's boot image
 
 Runs COMMAND as root in a KVM host inside QEMU/TCG that sees this machine's
 files read-only (writes stay in its memory); what COMMAND puts into /out is
@@ -50,7 +51,7 @@ make_initramfs() {
   # shellcheck disable=SC2086  # a list of words
   put_modules "$root/modules" list $top_modules
   {
-    echo "TB_REPO=$(quote "$repo") TB_CWD=$(quote "$PWD") TB_KERNEL=$(quote "$cache/kernel")"
+    echo "TB_REPO=$(quote "$repo") TB_CWD=$(quote "$PWD") TB_KERNEL=$(quote "$kernel")"
     # idle, time that goes by instructions passes much faster than ours, whose limit is our own
     echo "TB_END=$(($(date +%s) + timeout * ${icount:-1})) TB_OUT=$(quote "$out")"
     echo "TB_COMMAND=$(quote "$(quote "${command[@]}")")"
@@ -128,6 +129,9 @@ while [ $# -gt 0 ]; do
   case $1 in
   --smp | --memory | --timeout) number "$1" "${2:-}"; printf -v "${1#--}" %s "$2"; shift 2 ;;
   --icount) icount=20; shift ;;
+  --kernel)
+    [[ ${2:-} =~ ^[1-9][0-9]*\.[0-9]+$ ]] || bad_usage "--kernel wants a version such as 6.12, not '${2:-}'"
+    use_kernel "$2"; shift 2 ;;
   --out) out=${2:-}; [ -n "$out" ] || bad_usage '--out wants a directory'; shift 2 ;;
   --) shift; command=("$@"); break ;;
   *) bad_usage "unknown option $1" ;;
@@ -150,5 +154,5 @@ fetch_kernel amd64
 exec 9>&-
 case $action in
 run) run ;;
-kernel) echo "$cache/kernel/boot/vmlinuz-$(cat "$cache/kernel/release")" ;;
+kernel) echo "$kernel/boot/vmlinuz-$(cat "$kernel/release")" ;;
 esac
