@@ -69,7 +69,7 @@ $(BUILD)/tests/live/%.bpf.o: tests/live/%.bpf.c collector/bpf/kernel.h | $(BUILD
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -D__TARGET_ARCH_x86 -I. -c -o $@ $<
 
 .PHONY: testbed
-testbed: all guests $(LIVE_BIN:%=$(BUILD)/tests/live/%)
+testbed: all guests $(LIVE_BIN:%=$(BUILD)/tests/live/%) $(WITNESSES)
 	tests/run-bats.sh testbed
 
 # One after the other: live and testbed measure.

@@ -36,15 +36,9 @@ cut_package() {
 }
 
 case ${1:-} in
-6.1)
-  tests/testbed/testbed.sh fetch
-  cut_package "${VT_TESTBED_DIR:-build/testbed}/kernel" tests/core/linux-6.1-debian.btf
-  ;;
-6.12)
-  package=$(apt-cache search --names-only '^linux-image-6\.12\.[0-9.]+[+]deb12-amd64$' | cut -d ' ' -f 1 | sort -V | tail -n 1)
-  [ -n "$package" ] || { echo 'remake.sh: apt knows no kernel 6.12 for Debian 12' >&2; exit 1; }
-  (cd "$work" && apt-get -o APT::Sandbox::User=root -q download "$package" && dpkg -x "$package"_*.deb kernel)
-  cut_package "$work/kernel" tests/core/linux-6.12-debian.btf
+6.1 | 6.12)
+  image=$(tests/testbed/testbed.sh kernel --kernel "$1")
+  cut_package "${image%/boot/*}" "tests/core/linux-$1-debian.btf"
   ;;
 running)
   modules=()
