@@ -294,6 +294,8 @@ static int on_ring(void *context, void *data, size_t size)
         return to->segment(to->context, data);
     if (to->move && size >= sizeof(struct vt_ring_move) && head->type == VT_RING_MOVE)
         return to->move(to->context, data);
+    if (to->wait && size >= sizeof(struct vt_ring_wait) && head->type == VT_RING_WAIT)
+        return to->wait(to->context, data);
     return 0;
 }
 

@@ -117,6 +117,7 @@ struct vt_ring_sinks {
     int (*slice)(void *context, const struct vt_ring_slice *rec);
     int (*segment)(void *context, const struct vt_ring_segment *rec);
     int (*move)(void *context, const struct vt_ring_move *rec);
+    int (*wait)(void *context, const struct vt_ring_wait *rec);
 };
 
 /** Calls a sink for each record that waits. */

@@ -147,9 +147,38 @@ static int on_move(void *context, const struct vt_ring_move *rec)
     return e;
 }
 
+/* The helper's id; 0: it is not of this recording. */
+static int64_t helper_of(struct vt_recorder *r, const struct vt_ring_head *head, struct vt_err *err)
+{
+    struct vt_slot s;
+    int64_t id = head->slot < VT_MAX_SLOTS ? vt_roster_known(r->roster, head->slot, head->generation) : 0;
+
+    if (id || head->slot >= VT_MAX_SLOTS)
+        return id;
+    if (!vt_probes_read(r->probes, head->slot, &s) || s.generation != head->generation || rec_is_later(r, &s))
+        return 0;
+    return vt_roster_life(r->roster, head->slot, &s, err);
+}
+
+static int on_wait(void *context, const struct vt_ring_wait *rec)
+{
+    struct vt_recorder *r = context;
+    struct vt_helper_wait row = { 0, { rec->from }, { rec->to } };
+
+    int e = 0;
+
+    for (struct vt_recorder *to = r; to && !e; to = to->next) {
+        if (row.to.v <= to->host.begin.v)
+            continue;
+        row.helper = helper_of(to, &rec->head, r->err);
+        e = row.helper <= 0 ? (int)row.helper : vt_store_put_helper_wait(to->store, &row, r->err);
+    }
+    return e;
+}
+
 int vt_recorder_drain(struct vt_recorder *r, struct vt_err *err)
 {
-    const struct vt_ring_sinks sinks = { r, on_slice, on_segment, on_move };
+    const struct vt_ring_sinks sinks = { r, on_slice, on_segment, on_move, on_wait };
 
     r->err = err;
     return vt_probes_drain(r->probes, &sinks);
@@ -161,6 +190,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
     r->host.probes_off = vt_probes_off(r->probes);
     r->host.has_entry_exit = vt_probes_split(r->probes);
     r->host.ledger_only = vt_probes_ledger_only(r->probes);
+    r->host.helper_wait_ns = r->host.ledger_only ? 0 : VT_HELPER_WAIT_NS;
     r->host.exit_addresses = vt_probes_addresses_on(r->probes);
     if (only)
         memcpy(r->host.only, only, strnlen(only, sizeof(r->host.only) - 1));

@@ -987,6 +987,22 @@ static __always_inline void switch_out(struct vt_slot *s, struct binding *b, str
         become_traced(s, b, prev, now);
 }
 
+/* A helper has a CPU again. */
+static __always_inline void emit_wait(const struct vt_slot *s)
+{
+    const __u64 from = s->open.t_wake, to = s->open.t_in;
+    struct vt_ring_wait *r;
+
+    if (ledger_only || to < from + VT_HELPER_WAIT_NS)
+        return;
+    r = reserve(sizeof(*r), VT_RING_WAIT, s->index, s->generation);
+    if (!r)
+        return;
+    r->from = from;
+    r->to = to;
+    submit(r, s->open.seq);
+}
+
 /* True: it was woken onto an idle CPU at `since`: its slice tells of that idle stretch. */
 static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *next, bool cpu_was_idle,
                                       __u64 now, __u64 since)
@@ -1000,8 +1016,10 @@ static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *nex
     if (seldom(s->state == VT_THROTTLED))
         quota_ends(s, next, now);
     machine_switch_in(s, now, bpf_get_smp_processor_id(), cpu_was_idle, &info);
-    if (s->kind == VT_SLOT_HELPER)
+    if (s->kind == VT_SLOT_HELPER) {
         __builtin_memcpy(s->comm, next->comm, VT_COMM_LEN); /* it may have got its name after its birth */
+        emit_wait(s);
+    }
     read_tsc(s, now);
     machine_unlock(s);
     return s->open.flags & VT_SLICE_WAKE_IDLE && s->open.t_wake == since;

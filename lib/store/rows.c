@@ -189,6 +189,13 @@ static const struct field helper_time_fields[] = {
     AT(struct vt_helper_time, lost_ns, KIND_COUNT),
 };
 
+static const struct field helper_wait_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_helper_wait, helper, KIND_KEY),
+    AT(struct vt_helper_wait, from, KIND_COUNT),
+    AT(struct vt_helper_wait, to, KIND_COUNT),
+};
+
 #define RECORD_FIELDS                                   \
     { .kind = KIND_AUTO, .repeat = 1 },                 \
     AT(struct vt_guest_record, vm, KIND_KEY),           \
@@ -424,6 +431,7 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_EXIT_ADDRESS] = TABLE("exit_address", "INSERT", exit_address_fields),
     [VT_TABLE_HELPER] = TABLE("helper", "INSERT", helper_fields),
     [VT_TABLE_HELPER_TIME] = TABLE("helper_time", "INSERT", helper_time_fields),
+    [VT_TABLE_HELPER_WAIT] = TABLE("helper_wait", "INSERT", helper_wait_fields),
     [VT_TABLE_HELLO] = TABLE("hello", "INSERT", hello_fields),
     [VT_TABLE_CLOCK_VIEW] = TABLE("clock_view", "INSERT", clock_view_fields),
     [VT_TABLE_MARK] = TABLE("mark", "INSERT", mark_fields),
@@ -443,6 +451,9 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_COUNTER] = TABLE("counter", "INSERT", counter_fields),
 };
 
+/* Recordings of before schema 5 lack it: 0. */
+static const char later_fact[] = "helper_wait_ns";
+
 /* Facts of the host: key in `meta`, and field. */
 static const struct {
     const char *key;
@@ -458,6 +469,7 @@ static const struct {
     { "ledger_only", AT(struct vt_host, ledger_only, KIND_BOOL) },
     { "probes_off", U32(struct vt_host, probes_off, UINT32_MAX) },
     { "exit_addresses", AT(struct vt_host, exit_addresses, KIND_BOOL) },
+    { later_fact, AT(struct vt_host, helper_wait_ns, KIND_COUNT) },
     { "exit_isa", U32(struct vt_host, exit_isa, VT_NR_ISAS - 1) },
     { "kernel", STRING(struct vt_host, kernel, KIND_TEXT) },
     { "hostname", STRING(struct vt_host, hostname, KIND_TEXT) },
@@ -821,7 +833,7 @@ static int fetch_fact(struct vt_store *store, sqlite3_stmt *stmt, size_t i, stru
     if (rc != SQLITE_OK)
         return vt_db_fail(store, rc, "read", err);
     int r = vt_db_step(store, stmt, err);
-    if (r == 0)
+    if (r == 0 && strcmp(host_fields[i].key, later_fact) != 0)
         r = vt_fail(err, i ? EUCLEAN : ENODATA, "%s has no %s: %s", store->path, host_fields[i].key,
                     i ? "it is damaged" : "its recording was cut off before it began");
     else if (r == 1)
