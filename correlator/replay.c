@@ -46,6 +46,8 @@
 #define LONG_SLEEP_NS UINT64_C(450000)
 /* Work on cold caches takes so many times as long, at most. */
 #define COLD_TIMES 5u
+/* A guest that works is interrupted by its tick that often at least (CONFIG_HZ 100). */
+#define LONGEST_TICK_NS UINT64_C(10000000)
 /* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
 #define UNTOLD_PARTS 100u
 
@@ -472,15 +474,22 @@ static bool is_delayed(const struct vcpu_delays *v, uint64_t at)
 }
 
 /*
- * The last hold of that other vCPU after whose end, which the step's vCPU saw, the step ran on for a moment
- * only.
+ * Did the step's vCPU see how that hold ended?  If it was held itself just then, the two may have had nothing
+ * to do with each other; unless it ran for so long before without any interrupt that these were switched off.
  */
+static bool sees_end(const struct step *s, const struct delay *d)
+{
+    const uint64_t from = vt_max(d->from, s->from);
+    return !is_delayed(s->delays, d->to) || d->to - from - delay_in(s->delays, from, d->to) > LONGEST_TICK_NS;
+}
+
+/* The last hold of that other vCPU after whose end the step ran on for a moment only. */
 static const struct delay *outlasted_of(const struct vcpu_delays *other, const struct step *s)
 {
     const struct delay *d;
     delay_before(other, s->to, &d);
     for (; d && d >= other->delay && d->to > s->from; d--) {
-        if (d->to > s->to || !is_hold(d) || is_delayed(s->delays, d->to))
+        if (d->to > s->to || !is_hold(d) || !sees_end(s, d))
             continue;
         return s->to - d->to - delay_in(s->delays, d->to, s->to) <= TAIL_SLACK_NS ? d : NULL;
     }
