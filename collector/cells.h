@@ -14,6 +14,7 @@ struct vt_cell_sinks {
     int (*slice)(void *context, uint32_t slot, uint32_t generation, const struct vt_slice *slice);
     int (*segment)(void *context, const struct vt_segment *segment);
     int (*move)(void *context, uint32_t slot, uint32_t generation, const struct vt_move *move);
+    int (*wait)(void *context, uint32_t slot, uint32_t generation, const struct vt_wait *wait);
 };
 
 /** Cells that are mapped, and their counts: both are its maker's. */

@@ -146,9 +146,38 @@ static int on_move(void *context, uint32_t slot, uint32_t generation, const stru
     return e;
 }
 
+/* The helper's id; 0: it is not of this recording. */
+static int64_t helper_of(struct vt_recorder *r, uint32_t slot, uint32_t generation, struct vt_err *err)
+{
+    struct vt_slot s;
+    int64_t id = slot < VT_MAX_SLOTS ? vt_roster_known(r->roster, slot, generation) : 0;
+
+    if (id || slot >= VT_MAX_SLOTS)
+        return id;
+    if (!vt_probes_read(r->probes, slot, &s) || s.generation != generation || rec_is_later(r, &s))
+        return 0;
+    return vt_roster_life(r->roster, slot, &s, err);
+}
+
+static int on_wait(void *context, uint32_t slot, uint32_t generation, const struct vt_wait *wait)
+{
+    struct vt_recorder *r = context;
+    struct vt_helper_wait row = { 0, { wait->from }, { wait->to } };
+
+    int e = 0;
+
+    for (struct vt_recorder *to = r; to && !e; to = to->next) {
+        if (row.to.v <= to->host.begin.v)
+            continue;
+        row.helper = helper_of(to, slot, generation, r->err);
+        e = row.helper <= 0 ? (int)row.helper : vt_store_put_helper_wait(to->store, &row, r->err);
+    }
+    return e;
+}
+
 int vt_recorder_drain(struct vt_recorder *r, struct vt_err *err)
 {
-    const struct vt_cell_sinks sinks = { r, on_slice, on_segment, on_move };
+    const struct vt_cell_sinks sinks = { r, on_slice, on_segment, on_move, on_wait };
 
     r->err = err;
     return vt_probes_drain(r->probes, &sinks);
@@ -160,6 +189,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
     r->host.probes_off = vt_probes_off(r->probes);
     r->host.has_entry_exit = vt_probes_split(r->probes);
     r->host.ledger_only = vt_probes_ledger_only(r->probes);
+    r->host.helper_wait_ns = r->host.ledger_only ? 0 : VT_HELPER_WAIT_NS;
     r->host.exit_addresses = vt_probes_addresses_on(r->probes);
     r->host.elsewhere_cpus = vt_probes_elsewhere_cpus(r->probes);
     if (only)

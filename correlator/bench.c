@@ -72,9 +72,11 @@ static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by "
     "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, "
     "and interrupts, take the same part of the time; each hold cost up to 2.6 exits of at most 80 us and 50 us "
-    "for cold caches, each sleep too long 0.6 ms more; timers go off as late as the best quarter did, or twice"
-    "; a device that the vCPU was kept from was as quick as in the middle half of the other waits, unless it "
-    "took 8 times as long; to wake an idle vCPU takes up to 0.2 ms" ASSUMED_OF_ALL;
+    "for cold caches, each sleep too long 0.45 ms more; timers go off as late as the best quarter did, or twice"
+    "; a device was as quick when the vCPU, or a thread of the monitor, was kept from it as in the mean of the "
+    "other waits without their longest or their shortest quarter, unless it took 8 times as long; who ran on "
+    "until just after another vCPU's hold waited for that one, or worked; to wake an idle vCPU takes up to "
+    "0.2 ms" ASSUMED_OF_ALL;
 /* clang-format on */
 
 /* Of an exit to the host, there and back. */

@@ -22,6 +22,7 @@ int vt_feed(struct vt_correlator *c, struct vt_store *store, struct vt_store_cur
         .exit_address = vt_correlator_exit_address,
         .helper = vt_correlator_helper,
         .helper_time = vt_correlator_helper_time,
+        .helper_wait = vt_correlator_helper_wait,
         .guest_record = vt_correlator_guest_record,
         .exchange = vt_correlator_exchange,
         .channel_event = vt_correlator_channel_event,

@@ -49,6 +49,43 @@ int vt_correlator_helper_time(void *context, const struct vt_helper_time *row)
     return r;
 }
 
+int vt_correlator_helper_wait(void *context, const struct vt_helper_wait *row)
+{
+    struct vt_helper_log *h = find(context, row->helper);
+    if (!h || row->from.v > row->to.v)
+        return -EUCLEAN;
+    /* told from two CPUs, whose clocks may differ by a little */
+    const uint64_t from = vt_max(row->from.v, h->nr_waits ? h->waits[h->nr_waits - 1].to.v : 0);
+    if (from >= row->to.v)
+        return 0;
+    int r = vt_grow((void **)&h->waits, &h->room_waits, h->nr_waits, sizeof(*h->waits));
+    if (!r)
+        h->waits[h->nr_waits++] = (struct vt_window){ { from }, row->to };
+    return r;
+}
+
+/* The first of its waits that ends after `at`. */
+static size_t wait_after(const struct vt_helper_log *h, uint64_t at)
+{
+    size_t low = 0, high = h->nr_waits;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (h->waits[middle].to.v <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void forget_waits(struct vt_helper_log *h, uint64_t before)
+{
+    const size_t n = wait_after(h, before);
+    h->nr_waits -= n;
+    if (n)
+        memmove(h->waits, h->waits + n, h->nr_waits * sizeof(*h->waits));
+}
+
 void vt_helpers_forget(struct vt_correlator *c, uint64_t before)
 {
     for (size_t i = 0; i < c->nr_helpers; i++) {
@@ -59,13 +96,16 @@ void vt_helpers_forget(struct vt_correlator *c, uint64_t before)
         h->nr_times -= n;
         if (n)
             memmove(h->times, h->times + n, h->nr_times * sizeof(*h->times));
+        forget_waits(h, h->nr_times ? vt_min(before, h->times[0].at.v) : before);
     }
 }
 
 void vt_helpers_release(struct vt_correlator *c)
 {
-    for (size_t i = 0; i < c->nr_helpers; i++)
+    for (size_t i = 0; i < c->nr_helpers; i++) {
         free(c->helpers[i].times);
+        free(c->helpers[i].waits);
+    }
     free(c->helpers);
 }
 
@@ -131,6 +171,66 @@ uint64_t vt_helpers_waited(const struct vt_correlator *c, int64_t vm, struct vt_
         sum += f.ns + f.bound_ns;
     }
     return sum;
+}
+
+/* What it waited between the readings around the window, less what was told of waits there. */
+static uint64_t untold_of(const struct vt_helper_log *h, struct vt_window window)
+{
+    const struct readings r = readings_of(h, window);
+    const struct vt_helper_time *last = r.after ? r.after : r.to;
+    uint64_t told = 0;
+    if (!last)
+        return 0;
+    const uint64_t from = r.from ? r.from->at.v : 0;
+    for (size_t i = wait_after(h, from); i < h->nr_waits && h->waits[i].from.v < last->at.v; i++)
+        told += vt_min(h->waits[i].to.v, last->at.v) - vt_max(h->waits[i].from.v, from);
+    const uint64_t waited = last->waited_ns - vt_min(last->waited_ns, r.from ? r.from->waited_ns : 0);
+    return waited - vt_min(waited, told);
+}
+
+/* Was any record lost about then?  Losses are told once a tick, as the observer is. */
+static bool records_lost(const struct vt_correlator *c, struct vt_window window)
+{
+    uint64_t until = UINT64_MAX;
+    for (size_t i = 0; i + 1 < c->nr_observers && until == UINT64_MAX; i++)
+        if (c->observers[i].at.v > window.to.v)
+            until = c->observers[i + 1].at.v;
+    for (size_t i = 0; i < c->nr_losses; i++)
+        if (c->losses[i].reason != VT_LOST_AGENT && c->losses[i].at.v > window.from.v &&
+            c->losses[i].at.v <= until)
+            return true;
+    return false;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const struct vt_window *x = a, *y = b;
+    return (x->from.v > y->from.v) - (x->from.v < y->from.v);
+}
+
+int vt_helpers_waits(const struct vt_correlator *c, int64_t vm, struct vt_window window,
+                     struct vt_helper_waits *ret)
+{
+    const bool lost = records_lost(c, window);
+    size_t room = 0;
+    int r = 0;
+    *ret = (struct vt_helper_waits){ 0 };
+    for (size_t i = 0; i < c->nr_helpers && !r; i++) {
+        const struct vt_helper_log *h = &c->helpers[i];
+        if (h->row.vm != vm)
+            continue;
+        ret->untold_ns += lost ? untold_of(h, window) : 0;
+        for (size_t n = wait_after(h, window.from.v); n < h->nr_waits && !r; n++) {
+            if (h->waits[n].from.v >= window.to.v)
+                break;
+            r = vt_grow((void **)&ret->wait, &room, ret->nr, sizeof(*ret->wait));
+            if (!r)
+                ret->wait[ret->nr++] = h->waits[n];
+        }
+    }
+    if (ret->nr)
+        qsort(ret->wait, ret->nr, sizeof(*ret->wait), by_begin);
+    return r;
 }
 
 int vt_helpers_fill(const struct vt_correlator *c, struct vt_window window, struct vt_guest *g)

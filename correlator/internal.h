@@ -88,6 +88,8 @@ struct vt_helper_log {
     struct vt_helper row;
     struct vt_helper_time *times; /* by `at`, but for the first */
     size_t nr_times, room_times;
+    struct vt_window *waits; /* for a CPU: the longer ones, in order, apart */
+    size_t nr_waits, room_waits;
 };
 
 /** One VM and what its guest said. */
@@ -360,6 +362,15 @@ int vt_addresses_fill(const struct vt_life *life, struct vt_window window, struc
 int vt_helpers_fill(const struct vt_correlator *c, struct vt_window window, struct vt_guest *g);
 /** What a VM's helpers waited for CPUs in the window, all of them together, at most. */
 uint64_t vt_helpers_waited(const struct vt_correlator *c, int64_t vm, struct vt_window window);
+/** The waits of a VM's helpers for CPUs, as far as each was told. */
+struct vt_helper_waits {
+    struct vt_window *wait; /* that touch the window, by their begin */
+    size_t nr;
+    uint64_t untold_ns; /* if records were lost: they waited so much more about then, short waits among it */
+};
+/** 0 or -ENOMEM; ret->wait is the caller's to free either way. */
+int vt_helpers_waits(const struct vt_correlator *c, int64_t vm, struct vt_window window,
+                     struct vt_helper_waits *ret);
 void vt_helpers_forget(struct vt_correlator *c, uint64_t before);
 void vt_helpers_release(struct vt_correlator *c);
 

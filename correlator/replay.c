@@ -40,12 +40,14 @@
 #define SLEPT_NS UINT64_C(1000000)
 /*
  * And it slept at all: the vCPU went idle and had to be woken, and what would have been in the caches of both
- * is gone.  Measured 0.33 ms in the mean of emulated guests (two threads at a barrier, one starved); at most
- * twice that.
+ * is gone.  Measured 0.1 to 0.15 ms in the mean of emulated guests (two threads at a barrier, one of which is
+ * starved; reads of a disk); at most three times that.
  */
-#define LONG_SLEEP_NS UINT64_C(600000)
+#define LONG_SLEEP_NS UINT64_C(450000)
 /* Work on cold caches takes so many times as long, at most. */
 #define COLD_TIMES 5u
+/* A guest that works is interrupted by its tick that often at least (CONFIG_HZ 100). */
+#define LONGEST_TICK_NS UINT64_C(10000000)
 /* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
 #define UNTOLD_PARTS 100u
 
@@ -72,6 +74,7 @@ struct step {
     bool is_cold;             /* it slept longer than it would have, by the earliest play */
     bool is_hit;              /* an interrupt */
     bool is_late;             /* which was pending when the vCPU was resumed */
+    struct vt_window spun;    /* it may have waited, running, for what a held vCPU had locked; empty: none */
     enum driver driver;
     const struct vcpu_delays *delays; /* of its vCPU; NULL: none is known */
     size_t on_thread;                 /* the step of the same thread before it, NONE: the first */
@@ -111,11 +114,13 @@ struct replay {
     size_t *order;
     struct vcpu_delays *vcpu;
     size_t nr_vcpu, room_vcpu;
-    uint64_t resume_ns;      /* what a resumption cost at most */
-    uint64_t helpers_waited; /* for a CPU, all together */
-    bool knows_waits; /* the next two: a quarter of the waits for devices took no longer (0: even those may
-                         have been the host's doing), and no less, */
-    uint64_t short_wait, long_wait; /* of those in which nothing held the vCPU */
+    struct vcpu_delays any; /* where any vCPU was kept from running, or any of the monitor's threads, if... */
+    bool places_helpers;    /* ...it was told when those waited */
+    uint64_t resume_ns;     /* what a resumption cost at most */
+    uint64_t helpers_waited; /* for a CPU: all together; if told when, what was not placed */
+    bool knows_waits; /* the next two: what waits for devices took in the mean, but for the longest quarter
+                         (0: even those may have been the host's doing), and but for the shortest, */
+    uint64_t short_wait, long_wait; /* of those in which nothing was held */
     uint64_t usual_way_in;          /* from a wake-up to an idle vCPU at most */
     uint64_t usual_late;            /* timers went off so late at most for reasons that are not the host's */
     uint64_t bound;                 /* of the steps' place on the host's clock, at most */
@@ -182,6 +187,56 @@ static int find_delays(struct replay *r)
     return 0;
 }
 
+static int by_delay_begin(const void *a, const void *b)
+{
+    const struct delay *x = a, *y = b;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
+/* In order, and apart. */
+static void unite(struct vcpu_delays *v)
+{
+    size_t n = 0;
+    if (v->nr)
+        qsort(v->delay, v->nr, sizeof(*v->delay), by_delay_begin);
+    for (size_t i = 0; i < v->nr; i++) {
+        struct delay *last = n ? &v->delay[n - 1] : NULL, d = v->delay[i];
+        if (last && d.from <= last->to) {
+            last->to = vt_max(last->to, d.to);
+            continue;
+        }
+        d.sum = last ? last->sum + (last->to - last->from) : 0;
+        d.holds = last ? last->holds + is_hold(last) : 0;
+        v->delay[n++] = d;
+    }
+    v->nr = n;
+}
+
+static int find_delays_of_any(struct replay *r)
+{
+    struct vt_helper_waits waits = { 0 };
+    struct vcpu_delays *any = &r->any;
+    size_t n = 0;
+    r->places_helpers = r->c->host.helper_wait_ns > 0;
+    int e = r->places_helpers ? vt_helpers_waits(r->c, r->m->row.id, r->window, &waits) : 0;
+    for (size_t i = 0; i < r->nr_vcpu; i++)
+        n += r->vcpu[i].nr;
+    any->delay = e ? NULL : calloc(n + waits.nr + 1, sizeof(*any->delay));
+    if (!e && !any->delay)
+        e = -ENOMEM;
+    for (size_t i = 0; i < r->nr_vcpu && !e; i++)
+        for (n = 0; n < r->vcpu[i].nr; n++)
+            any->delay[any->nr++] = r->vcpu[i].delay[n];
+    for (size_t i = 0; i < waits.nr && !e; i++)
+        any->delay[any->nr++] = (struct delay){ .from = vt_max(waits.wait[i].from.v, r->window.from.v),
+                                                .to = vt_min(waits.wait[i].to.v, r->window.to.v) };
+    if (r->places_helpers)
+        r->helpers_waited = waits.untold_ns;
+    free(waits.wait);
+    unite(any);
+    return e;
+}
+
 /* Delay of the vCPU before `at`. */
 static uint64_t delay_before(const struct vcpu_delays *v, uint64_t at, const struct delay **ret_last)
 {
@@ -203,13 +258,13 @@ static uint64_t delay_in(const struct vcpu_delays *v, uint64_t from, uint64_t to
     return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
 }
 
-/* Of any vCPU: who serves a device, or is asked, may sit on another than who waits. */
+/*
+ * Of any: who serves a device, or is asked, may sit on another vCPU than who waits, or be a thread of the
+ * monitor's.  What waits makes no less headway while none of them is kept from running.
+ */
 static uint64_t delay_of_any(const struct replay *r, uint64_t from, uint64_t to)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < r->nr_vcpu; i++)
-        sum += delay_in(&r->vcpu[i], from, to);
-    return vt_min(sum, to - from);
+    return delay_in(&r->any, from, to);
 }
 
 static uint64_t holds_before(const struct vcpu_delays *v, uint64_t at)
@@ -410,6 +465,63 @@ static void begin_when_resumed(struct replay *r)
     }
 }
 
+/* Was the vCPU kept from running then? */
+static bool is_delayed(const struct vcpu_delays *v, uint64_t at)
+{
+    const struct delay *last;
+    delay_before(v, at, &last);
+    return last && last->to > at;
+}
+
+/*
+ * Did the step's vCPU see how that hold ended?  If it was held itself just then, the two may have had nothing
+ * to do with each other; unless it ran for so long before without any interrupt that these were switched off.
+ */
+static bool sees_end(const struct step *s, const struct delay *d)
+{
+    const uint64_t from = vt_max(d->from, s->from);
+    return !is_delayed(s->delays, d->to) || d->to - from - delay_in(s->delays, from, d->to) > LONGEST_TICK_NS;
+}
+
+/* The last hold of that other vCPU after whose end the step ran on for a moment only. */
+static const struct delay *outlasted_of(const struct vcpu_delays *other, const struct step *s)
+{
+    const struct delay *d;
+    delay_before(other, s->to, &d);
+    for (; d && d >= other->delay && d->to > s->from; d--) {
+        if (d->to > s->to || !is_hold(d) || !sees_end(s, d))
+            continue;
+        return s->to - d->to - delay_in(s->delays, d->to, s->to) <= TAIL_SLACK_NS ? d : NULL;
+    }
+    return NULL;
+}
+
+static const struct delay *outlasted(const struct replay *r, const struct step *s)
+{
+    const struct delay *d = NULL;
+    for (size_t i = 0; i < r->nr_vcpu && !d; i++)
+        d = &r->vcpu[i] == s->delays ? NULL : outlasted_of(&r->vcpu[i], s);
+    return d;
+}
+
+/*
+ * Who wants what a held vCPU has locked, in the guest's kernel or in the monitor, gets no further until
+ * that runs again, and shortly after that he is through: from when it was held he may have spun, or slept as
+ * a vCPU without the guest knowing.  Interrupts that hit him meanwhile cut his step.
+ */
+static void find_spinning(struct replay *r)
+{
+    for (size_t n = r->nr_step; n-- > 0;) {
+        struct step *s = &r->step[n];
+        const struct delay *d = s->is_hit ? NULL : outlasted(r, s);
+        if (d)
+            s->spun = (struct vt_window){ { d->from }, { d->to } };
+        struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
+        if (before && s->wake == VTG_WAKE_NONE && s->spun.from.v < before->to && s->from < s->spun.to.v)
+            before->spun = s->spun;
+    }
+}
+
 /* Steps come in order of time: who woke it, and what it did before, is known. */
 static enum driver driver_of(const struct replay *r, const struct step *s)
 {
@@ -448,11 +560,20 @@ static uint64_t taken(const struct replay *r, const struct step *s, enum play pl
     }
 }
 
+/* What of the step until `at` its vCPU ran, and may have spun. */
+static uint64_t spun_until(const struct step *s, uint64_t at)
+{
+    const uint64_t from = vt_max(s->spun.from.v, s->from), to = vt_min(s->spun.to.v, at);
+    return from < to ? to - from - delay_in(s->delays, from, to) : 0;
+}
+
 /* When the step is where it was at `at`. */
 static uint64_t played(const struct replay *r, const struct step *s, enum play play, uint64_t at)
 {
     at = vt_max(at, s->from);
-    const uint64_t takes = taken(r, s, play, at - s->from - delay_in(s->delays, s->from, at));
+    const uint64_t ran = at - s->from - delay_in(s->delays, s->from, at),
+                   spun = play == EARLIEST ? spun_until(s, at) : 0;
+    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, spun));
     const uint64_t cold = s->is_cold ? r->resume_ns + LONG_SLEEP_NS : 0;
     return s->begin[play] + takes -
            (play == EARLIEST ? vt_min(takes - takes / COLD_TIMES, cold + resume_cost(r, s, at)) : 0);
@@ -478,14 +599,21 @@ static uint64_t woken_by_timer(const struct replay *r, const struct step *s, enu
     return late + (relative ? end_played + (due - end) : vt_max(end_played, due));
 }
 
+/* What kept a wait for a device from going on, as far as it is known when. */
+static uint64_t held_in_wait(const struct replay *r, const struct step *s, uint64_t from, uint64_t to)
+{
+    return r->places_helpers ? delay_of_any(r, from, to) : delay_in(s->delays, from, to);
+}
+
 /*
  * A wait for a device in which the vCPU was held: it may have been done at any time in it.  It took
- * what such waits take where the vCPU was there all the while, but for the longest and the shortest quarter.
+ * what such waits take in the mean where nothing was kept from its CPU, the longest quarter left out, or the
+ * shortest.
  */
 static uint64_t device_wait(const struct replay *r, const struct step *s, enum play play, uint64_t end,
                             uint64_t ready)
 {
-    const uint64_t wait = ready - end, held = delay_in(s->delays, end, ready),
+    const uint64_t wait = ready - end, held = held_in_wait(r, s, end, ready),
                    tail = tail_delay(s->delays, end, ready);
     const uint64_t least = wait - delay_of_any(r, end, ready), most = wait - (tail - vt_min(tail, WAKE_NS));
     if (held < HOLD_NS || !r->knows_waits || wait - held > OTHER_WAIT * r->long_wait)
@@ -532,6 +660,17 @@ static uint64_t ready_played(const struct replay *r, const struct step *s, enum 
     return woken(r, s, play, end, end_played);
 }
 
+/* The benchmark's slept until no task of it and no timer that told woke it: from when on? */
+static bool is_device_wait(const struct replay *r, const struct step *s, uint64_t *ret_since)
+{
+    if (!s->is_own || s->on_thread == NONE || s->wake == VTG_WAKE_NONE || s->late != NOT_KNOWN)
+        return false;
+    const size_t j =
+        s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
+    *ret_since = r->step[s->on_thread].to;
+    return s->ready > *ret_since && (j == NONE || !r->step[j].is_own);
+}
+
 /* From its wake-up to its first instruction on a vCPU that was idle: that takes a while alone, too. */
 static uint64_t way_in(const struct replay *r, const struct step *s, const struct step *before)
 {
@@ -541,23 +680,43 @@ static uint64_t way_in(const struct replay *r, const struct step *s, const struc
     return s->from - since - delay_in(s->delays, since, s->from);
 }
 
+/* The ways in before which nothing was held, or all; there is room for one a step. Returns how many. */
+static size_t find_ways_in(const struct replay *r, bool all, uint64_t *way)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->nr_step; i++) {
+        const struct step *s = &r->step[i];
+        const uint64_t ns = way_in(r, s, s->on_cpu == NONE ? NULL : &r->step[s->on_cpu]);
+        const uint64_t since = s->on_thread == NONE ? s->ready : vt_min(r->step[s->on_thread].to, s->ready);
+        if (ns && (all || delay_of_any(r, since, s->from) < HOLD_NS))
+            way[n++] = ns;
+    }
+    return n;
+}
+
 /* Twice what the better quarter of the benchmark's ways in took. */
 static int find_usual_way_in(struct replay *r)
 {
     uint64_t *way = calloc(r->nr_step, sizeof(*way));
-    size_t n = 0;
+    size_t n;
     if (!way)
         return -ENOMEM;
-    for (size_t i = 0; i < r->nr_step; i++) {
-        const struct step *s = &r->step[i];
-        const uint64_t ns = way_in(r, s, s->on_cpu == NONE ? NULL : &r->step[s->on_cpu]);
-        if (ns)
-            way[n++] = ns;
-    }
+    n = find_ways_in(r, false, way);
+    if (n < USUAL_LEAST)
+        n = find_ways_in(r, true, way);
     qsort(way, n, sizeof(*way), by_length);
     r->usual_way_in = n ? 2 * way[n / 4] : 0;
     free(way);
     return 0;
+}
+
+/* Who does not wait for a device alone may not have slept at all, undisturbed. */
+static uint64_t usual_way_in(const struct replay *r, const struct step *s, enum play play)
+{
+    uint64_t since;
+    if (play == LATEST)
+        return r->usual_way_in;
+    return is_device_wait(r, s, &since) ? r->usual_way_in / 4 : 0;
 }
 
 /* What others' delays made wait is cold as well when it runs again. */
@@ -577,8 +736,7 @@ static void play_all(struct replay *r, enum play play)
         const struct step *before = s->on_cpu == NONE ? NULL : &r->step[s->on_cpu];
         uint64_t begin = s->from;
         if (s->from > r->window.from.v) {
-            begin = ready_played(r, s, play) +
-                    (play == LATEST ? vt_min(way_in(r, s, before), r->usual_way_in) : 0);
+            begin = ready_played(r, s, play) + vt_min(way_in(r, s, before), usual_way_in(r, s, play));
             if (before)
                 begin = vt_max(begin, played(r, before, play, before->to));
             begin = vt_min(vt_max(begin, r->window.from.v), s->from);
@@ -605,20 +763,17 @@ static int find_usual_lateness(struct replay *r)
     return 0;
 }
 
-/* The benchmark's slept until no task of it and no timer that told woke it: from when on? */
-static bool is_device_wait(const struct replay *r, const struct step *s, uint64_t *ret_since)
+static uint64_t mean_of(const uint64_t *ns, size_t n)
 {
-    if (!s->is_own || s->on_thread == NONE || s->wake == VTG_WAKE_NONE || s->late != NOT_KNOWN)
-        return false;
-    const size_t j =
-        s->wake == VTG_WAKE_TASK && s->waker != UINT32_MAX ? step_at(r, s->waker, s->ready) : NONE;
-    *ret_since = r->step[s->on_thread].to;
-    return s->ready > *ret_since && (j == NONE || !r->step[j].is_own);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += ns[i];
+    return sum / n;
 }
 
 /*
- * Of waits in which the vCPU was not held; by how much all are longer than the short ones, held time left
- * out: as far as the monitor's threads may have been the cause.
+ * Of waits in which nothing was held; by how much all are longer than the short ones, held time left
+ * out: as far as the monitor's threads may have been the cause, and it is not known when they waited.
  */
 static int find_usual_waits(struct replay *r, uint64_t *ret_longer)
 {
@@ -628,14 +783,14 @@ static int find_usual_waits(struct replay *r, uint64_t *ret_longer)
         return -ENOMEM;
     for (size_t i = 0; i < r->nr_step; i++)
         if (is_device_wait(r, &r->step[i], &since) &&
-            delay_in(r->step[i].delays, since, r->step[i].ready) < HOLD_NS)
+            held_in_wait(r, &r->step[i], since, r->step[i].ready) < HOLD_NS)
             wait[n++] = r->step[i].ready - since;
     qsort(wait, n, sizeof(*wait), by_length);
     r->knows_waits = n >= USUAL_LEAST;
     if (r->knows_waits) {
         const bool undisturbed = r->helpers_waited <= (r->window.to.v - r->window.from.v) / HELPERS_PART;
-        r->short_wait = undisturbed ? wait[n / 4] : 0;
-        r->long_wait = wait[n - 1 - n / 4];
+        r->short_wait = undisturbed ? mean_of(wait, n - n / 4) : 0;
+        r->long_wait = mean_of(wait + n / 4, n - n / 4);
     }
     free(wait);
     *ret_longer = 0;
@@ -679,6 +834,8 @@ static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, stru
 {
     int e = r->nr_step ? find_delays(r) : 0;
     if (!e && r->nr_step)
+        e = find_delays_of_any(r);
+    if (!e && r->nr_step)
         e = name_threads(r);
     if (!e && r->nr_step)
         e = link_steps(r);
@@ -689,6 +846,7 @@ static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, stru
     for (size_t i = 0; i < r->nr_step; i++) /* who sets the marks waits for the benchmark's end */
         r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
     begin_when_resumed(r);
+    find_spinning(r);
     for (size_t i = 0; i < r->nr_step; i++)
         r->step[i].driver = driver_of(r, &r->step[i]);
     e = find_usual_lateness(r);
@@ -746,6 +904,7 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
     for (size_t i = 0; i < r.nr_vcpu; i++)
         free(r.vcpu[i].delay);
     free(r.vcpu);
+    free(r.any.delay);
     free(r.step);
     free(r.thread);
     free(r.order);

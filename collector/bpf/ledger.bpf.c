@@ -1166,6 +1166,24 @@ static __always_inline void switch_out(struct vt_slot *s, struct task_struct *pr
         become_traced(s, prev, now);
 }
 
+/* A helper has a CPU again. */
+static __always_inline void emit_wait(const struct vt_slot *s)
+{
+    const __u64 from = s->open.t_wake, to = s->open.t_in;
+    struct vt_cell *cell;
+    struct vt_wait *wait;
+
+    if (ledger_only || to < from + VT_HELPER_WAIT_NS)
+        return;
+    cell = take_cell();
+    if (!cell)
+        return;
+    wait = (struct vt_wait *)cell->words;
+    wait->from = from;
+    wait->to = to;
+    vt_cell_tell(cell, VT_CELL_WAIT, s->index, s->generation);
+}
+
 /* True: it was woken onto an idle CPU at `since`: its slice tells of that idle stretch. */
 static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *next, bool cpu_was_idle,
                                       __u64 now, __u64 since)
@@ -1179,8 +1197,10 @@ static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *nex
     if (seldom(s->state == VT_THROTTLED))
         quota_ends(s, next, now);
     machine_switch_in(s, now, bpf_get_smp_processor_id(), cpu_was_idle, &info);
-    if (s->kind == VT_SLOT_HELPER)
+    if (s->kind == VT_SLOT_HELPER) {
         __builtin_memcpy(s->comm, next->comm, VT_COMM_LEN); /* it may have got its name after its birth */
+        emit_wait(s);
+    }
     read_tsc(s, now);
     machine_unlock(s);
     return s->open.flags & VT_SLICE_WAKE_IDLE && s->open.t_wake == since;

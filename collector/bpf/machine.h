@@ -148,6 +148,12 @@ MACHINE void machine_lose_wait(struct vt_slot *s, vt_u64 now)
     s->state = s->mode;
 }
 
+/* What the kernel's account places a little before what was seen, as its clock may, came right after that. */
+MACHINE vt_u64 machine_not_before(vt_u64 last, vt_u64 at)
+{
+    return at < last && last - at <= VT_RECOVERY_BOUND_NS ? last : at;
+}
+
 /*
  * A switch-in was missed, perhaps the wake-up too: the task acts, so it is on
  * a CPU.  The kernel's own account tells since when, and how long it waited
@@ -156,8 +162,9 @@ MACHINE void machine_lose_wait(struct vt_slot *s, vt_u64 now)
  */
 MACHINE_COLD void machine_recover_wait(struct vt_slot *s, vt_u64 now, const struct machine_sched_info *info)
 {
-    vt_u64 t_in = info->last_arrival + s->skew, waited = info->run_delay - s->run_delay,
-           t_wake = t_in - waited;
+    const vt_u64 waited = info->run_delay - s->run_delay;
+    const vt_u64 t_in = machine_not_before(s->last, info->last_arrival + s->skew);
+    const vt_u64 t_wake = machine_not_before(s->last, t_in - waited);
 
     s->open.cpu = (vt_u16)info->cpu;
     if (!s->skew_known || t_in > now || t_in < s->last || (s->sched == VT_SCHED_OFF && t_wake < s->last) ||

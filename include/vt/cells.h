@@ -32,6 +32,7 @@ enum vt_cell_type {
     VT_CELL_MORE,    /* of the slice before */
     VT_CELL_SEGMENT, /* struct vt_segment; slot 0 */
     VT_CELL_MOVE,    /* struct vt_move */
+    VT_CELL_WAIT,    /* struct vt_wait, of a helper */
 };
 
 struct vt_cell {

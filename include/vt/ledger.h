@@ -161,6 +161,17 @@ struct vt_move {
     vt_u32 pad_;
 };
 
+/* A helper waited for a CPU; slot + generation name it. */
+struct vt_wait {
+    vt_u64 from, to;
+};
+
+/*
+ * Of helpers no shorter wait is told: what the scheduler itself takes to bring a thread onto a CPU is
+ * shorter, and threads that hand work to each other do so many thousand times a second.
+ */
+#define VT_HELPER_WAIT_NS 50000
+
 /* Why an edge was refused; each counter is per slot. */
 enum vt_desync {
     VT_DESYNC_IN_NO_WAKE,  /* switched in while blocked, no wake-up was seen */
@@ -239,9 +250,9 @@ enum vt_sched { VT_SCHED_SEED, VT_SCHED_ON_CPU, VT_SCHED_WAITING, VT_SCHED_OFF, 
 /*
  * A life is a vCPU's in a thread; or a helper's: a thread of the VM's process
  * that is no vCPU, or a vhost worker.  A helper has no slices: its integrals
- * tell (VMM: on a CPU).  VT_SLOT_THREAD is a thread that is a vCPU, or a part of
- * one, without KVM: by the same edges of the scheduler, but its only mode is RUN,
- * and interruptible sleep is IDLEQ.
+ * tell (VMM: on a CPU), and its longer waits for a CPU, each.  VT_SLOT_THREAD is a thread that is a vCPU, or
+ * a part of one, without KVM: by the same edges of the scheduler, but its only mode is RUN, and interruptible
+ * sleep is IDLEQ.
  */
 enum vt_slot_kind { VT_SLOT_VCPU, VT_SLOT_HELPER, VT_SLOT_THREAD };
 
@@ -335,7 +346,7 @@ struct vt_slot {
 
 /* Events the BPF side could not account, per reason; global. */
 enum vt_lost_reason {
-    VT_LOST_RING_FULL,  /* slice, segment or move dropped: ring buffer full */
+    VT_LOST_RING_FULL,  /* slice, segment, move or wait dropped: ring buffer full */
     VT_LOST_NO_SLOT,    /* more vCPUs than VT_MAX_SLOTS */
     VT_LOST_NO_STORAGE, /* task storage could not be had */
     VT_LOST_RECURSION,  /* bpf_prog_info.recursion_misses, filled by the collector */

@@ -218,6 +218,12 @@ struct vt_helper_time {
     uint64_t blocked_ns, stopped_ns, lost_ns;
 };
 
+/** A helper waited for a CPU, for no less than host.helper_wait_ns. */
+struct vt_helper_wait {
+    int64_t helper;
+    host_ns from, to;
+};
+
 /** What the measurement itself cost, cumulated since the start. */
 struct vt_observer {
     host_ns at;
@@ -236,12 +242,13 @@ struct vt_host {
     uint64_t realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC at begin */
     uint64_t tick_ns;            /* of the host's scheduler */
     uint32_t nr_cpus;
-    bool tsc_stable;     /* clocksource is tsc: the clock map may be used */
-    bool has_entry_exit; /* kvm_entry and kvm_exit were seen to fire */
-    bool ledger_only;    /* recorded without slices (record --mode ledger) */
-    uint32_t probes_off; /* bit per enum vt_probe_class that is not attached */
-    bool exit_addresses; /* what exits accessed is counted (record --exit-addresses) */
-    uint32_t exit_isa;   /* enum vt_exit_isa: whose numbers the exits' reasons are */
+    bool tsc_stable;         /* clocksource is tsc: the clock map may be used */
+    bool has_entry_exit;     /* kvm_entry and kvm_exit were seen to fire */
+    bool ledger_only;        /* recorded without slices (record --mode ledger) */
+    uint32_t probes_off;     /* bit per enum vt_probe_class that is not attached */
+    bool exit_addresses;     /* what exits accessed is counted (record --exit-addresses) */
+    uint64_t helper_wait_ns; /* each wait of a helper for a CPU that took so long is told; 0: none is */
+    uint32_t exit_isa;       /* enum vt_exit_isa: whose numbers the exits' reasons are */
     /* among how many other CPUs an idle one was looked for when a wait began (VT_SLICE_ELSEWHERE); 0: that
      * was not recorded */
     uint32_t elsewhere_cpus;

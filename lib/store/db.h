@@ -9,7 +9,7 @@
 #include "store/store.h"
 
 #define VT_STORE_APPLICATION_ID 0x7674696d /* "vtim" */
-#define VT_STORE_VERSION        4
+#define VT_STORE_VERSION        5
 #define VT_STORE_OLDEST         3 /* older ones are not read; those since are brought up */
 
 /* The tables whose rows are structures, in the order in which a reader has them. */
@@ -30,6 +30,7 @@ enum vt_table {
     VT_TABLE_EXIT_ADDRESS,
     VT_TABLE_HELPER,
     VT_TABLE_HELPER_TIME,
+    VT_TABLE_HELPER_WAIT,
     VT_TABLE_HELLO,
     VT_TABLE_CLOCK_VIEW,
     VT_TABLE_MARK,
@@ -67,6 +68,7 @@ union vt_row {
     struct vt_exit_address exit_address;
     struct vt_helper helper;
     struct vt_helper_time helper_time;
+    struct vt_helper_wait helper_wait;
     struct vt_guest_record guest_record;
     struct vt_exchange exchange;
     struct vt_channel_event channel_event;

@@ -189,6 +189,13 @@ static const struct field helper_time_fields[] = {
     AT(struct vt_helper_time, lost_ns, KIND_COUNT),
 };
 
+static const struct field helper_wait_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_helper_wait, helper, KIND_KEY),
+    AT(struct vt_helper_wait, from, KIND_COUNT),
+    AT(struct vt_helper_wait, to, KIND_COUNT),
+};
+
 #define RECORD_FIELDS                                   \
     { .kind = KIND_AUTO, .repeat = 1 },                 \
     AT(struct vt_guest_record, vm, KIND_KEY),           \
@@ -424,6 +431,7 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_EXIT_ADDRESS] = TABLE("exit_address", "INSERT", exit_address_fields),
     [VT_TABLE_HELPER] = TABLE("helper", "INSERT", helper_fields),
     [VT_TABLE_HELPER_TIME] = TABLE("helper_time", "INSERT", helper_time_fields),
+    [VT_TABLE_HELPER_WAIT] = TABLE("helper_wait", "INSERT", helper_wait_fields),
     [VT_TABLE_HELLO] = TABLE("hello", "INSERT", hello_fields),
     [VT_TABLE_CLOCK_VIEW] = TABLE("clock_view", "INSERT", clock_view_fields),
     [VT_TABLE_MARK] = TABLE("mark", "INSERT", mark_fields),
@@ -466,11 +474,12 @@ static const struct {
     { "hypervisor", STRING(struct vt_host, hypervisor, KIND_TEXT) },
     { "only", STRING(struct vt_host, only, KIND_TEXT) },
     { "elsewhere_cpus", U32(struct vt_host, elsewhere_cpus, VT_MAX_CPUS) },
+    { "helper_wait_ns", AT(struct vt_host, helper_wait_ns, KIND_COUNT) },
 };
 /* clang-format on */
 enum {
     NR_HOST_FIELDS = sizeof(host_fields) / sizeof(host_fields[0]),
-    NR_FIRST_FIELDS = NR_HOST_FIELDS - 1, /* those after them came later: where they lack they are 0 */
+    NR_FIRST_FIELDS = NR_HOST_FIELDS - 2, /* those after them came later: where they lack they are 0 */
 };
 
 const struct vt_record_table vt_record_tables[VT_NR_RECORD_TABLES] = {

@@ -200,7 +200,7 @@ static const struct {
 } additions[] = {
     { 4, "kvm_stat" }, { 4, "kvm_count" }, { 4, "vm_found" }, { 4, "system" },        { 4, "os_view" },
     { 4, "cpus" },     { 4, "cpu_time" },  { 4, "process" },  { 4, "run" },           { 4, "task" },
-    { 4, "tasks" },    { 4, "event" },     { 4, "exchange" }, { 4, "channel_event" },
+    { 4, "tasks" },    { 4, "event" },     { 4, "exchange" }, { 4, "channel_event" }, { 5, "helper_wait" },
 };
 
 static bool is_later(const char *table, int64_t version)

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A vtime recording, schema version 4. docs/SCHEMA.md explains it.
+-- A vtime recording, schema version 5. docs/SCHEMA.md explains it.
 -- Times: _ns at host times is CLOCK_MONOTONIC of the host; durations end in
 -- _ns too. The first column of a table grows with every new row: a reader
 -- that remembers the greatest one it saw asks for what is new.
@@ -210,6 +210,14 @@ CREATE TABLE helper_time (
   blocked_ns INTEGER NOT NULL,
   stopped_ns INTEGER NOT NULL,
   lost_ns    INTEGER NOT NULL
+) STRICT;
+
+-- A helper waited for a CPU, for no less than meta's helper_wait_ns.
+CREATE TABLE helper_wait (
+  id      INTEGER PRIMARY KEY,
+  helper  INTEGER NOT NULL REFERENCES helper (id),
+  from_ns INTEGER NOT NULL,
+  to_ns   INTEGER NOT NULL
 ) STRICT;
 
 -- The kernel's integrals of one vCPU, cumulated since born_ns up to last_ns;

@@ -479,6 +479,11 @@ int vt_store_put_helper_time(struct vt_store *store, const struct vt_helper_time
     return put_row(store, VT_TABLE_HELPER_TIME, row, err);
 }
 
+int vt_store_put_helper_wait(struct vt_store *store, const struct vt_helper_wait *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_HELPER_WAIT, row, err);
+}
+
 static int insert_gaps(struct vt_store *store, int64_t id, const struct vtg_gaps *gaps, struct vt_err *err)
 {
     static const char sql[] = "INSERT INTO gap VALUES (?1, ?2, ?3, ?4)";

@@ -4,10 +4,9 @@
 # disk, two vCPUs that meet. Each runs alone and among rivals; what the starved run would have
 # taken alone is an interval, which must hold the run alone. VT_PAIRS for more than two pairs,
 # VT_CPU for another CPU than the last.
-# What is asked for is 95 % of 40 pairs and a median width of 25 %; the test holds vtime to what it keeps
-# so far: sleeps do, 16 % wide; at barriers 8 of 10 do, 17 % wide; a disk's interval holds the run alone,
-# but is several times as wide as that where the monitor's threads, which serve it, starve as well: when each
-# of them waited is not recorded.
+# What is asked for is 95 % of 40 pairs and a median width of 25 %. Sleeps and barriers keep that; a disk's
+# interval holds the run alone, but is wider where the monitor's threads, which serve it, starve as well: the
+# test holds vtime to what it keeps.
 bats_require_minimum_version 1.5.0
 load starving
 
@@ -192,7 +191,7 @@ judge_turns() {
   start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
   run_pairs spans 'loop disk 150 1000000 /dev/vda'
   stop_record
-  judge "$run_vt" spans disk 5 500
+  judge "$run_vt" spans disk 5 80
 }
 
 @test "TCG: two vCPUs that meet, one of which is starved" {
@@ -200,5 +199,5 @@ judge_turns() {
   start_tcg_guest spans --smp 2 --cpu "$cpu,$(((cpu + 1) % $(nproc)))" --agent '--tasks'
   run_pairs spans 'loop barrier 150 1500000'
   stop_record
-  judge "$run_vt" spans barrier 20 40
+  judge "$run_vt" spans barrier 5 30
 }

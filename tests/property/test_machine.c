@@ -616,6 +616,38 @@ static void a_missed_switch_or_wakeup_is_repaired_and_marked(void **state)
     assert_true(lives_with_loss < 5000);
 }
 
+/* It was woken at 0.5 ms; the kernel's account says that it got its CPU so long before. */
+static struct vt_slot missed_arrival(uint64_t before)
+{
+    struct vt_slot s = { 0 };
+    const struct machine_sched_info info = { .last_arrival = 500000 - before, .cpu = 1 };
+
+    machine_init(&s, 100000, VT_SCHED_ON_CPU, VT_RUN);
+    machine_close_slice(&s, 200000, &no_info);
+    machine_open_slice(&s, 200000, VT_IDLEQ);
+    s.skew_known = 1;
+    s.skew = 0;
+    s.run_delay = 0;
+    machine_wakeup(&s, 500000, 0);
+    machine_close_slice(&s, 900000, &info);
+    return s;
+}
+
+/* Its clock was read a little before the wake-up's, though the switch came after. */
+static void an_account_that_lags_a_little_is_believed(void **state)
+{
+    (void)state;
+    const struct vt_slot little = missed_arrival(VT_RECOVERY_BOUND_NS),
+                         much = missed_arrival(VT_RECOVERY_BOUND_NS + 1);
+
+    assert_int_equal(little.recovered, 1);
+    assert_int_equal(little.ns[VT_LOST], 0);
+    assert_int_equal(little.ns[VT_WAKING], 0);
+    assert_int_equal(little.ns[VT_RUN], 100000 + 400000);
+    assert_int_equal(much.recovered, 0);
+    assert_int_equal(much.ns[VT_LOST], 400000);
+}
+
 static void a_clock_that_goes_backwards_is_counted_not_wrapped(void **state)
 {
     (void)state;
@@ -718,6 +750,7 @@ int main(void)
         cmocka_unit_test(of_many_interrupts_in_a_poll_the_oldest_may_pass_for_polling),
         cmocka_unit_test(a_withheld_class_never_passes_in_silence),
         cmocka_unit_test(a_missed_switch_or_wakeup_is_repaired_and_marked),
+        cmocka_unit_test(an_account_that_lags_a_little_is_believed),
         cmocka_unit_test(a_clock_that_goes_backwards_is_counted_not_wrapped),
         cmocka_unit_test(a_slice_comes_short_or_whole_and_never_cut),
         cmocka_unit_test(a_seeded_thread_takes_its_state_from_its_first_event),

@@ -23,7 +23,7 @@ struct fixture {
     struct vt_cells_reader reader;
     uint64_t refused[WRITERS];                              /* by the writer */
     uint64_t next[WRITERS], got[WRITERS], missing[WRITERS]; /* of slices, by slot; of the reader */
-    uint64_t segments, moves;
+    uint64_t segments, moves, waits;
     struct vt_slice last;
     int fail_at; /* the sink fails at that many more */
 };
@@ -125,9 +125,20 @@ static int on_move(void *context, uint32_t slot, uint32_t generation, const stru
     return 0;
 }
 
+static int on_wait(void *context, uint32_t slot, uint32_t generation, const struct vt_wait *w)
+{
+    struct fixture *f = context;
+
+    assert_int_equal(slot, 2);
+    assert_int_equal(generation, 4);
+    assert_int_equal(w->to - w->from, 60000);
+    f->waits++;
+    return 0;
+}
+
 static int drain(struct fixture *f)
 {
-    const struct vt_cell_sinks sinks = { f, on_slice, on_segment, on_move };
+    const struct vt_cell_sinks sinks = { f, on_slice, on_segment, on_move, on_wait };
 
     return vt_cells_read(&f->reader, &sinks);
 }
@@ -137,6 +148,7 @@ static void each_kind_comes_as_it_was_told(void **state)
     struct fixture *f = fixture();
     const struct vt_segment segment = { .from = 10, .to = 15, .tid = 4, .comm = "occupant" };
     const struct vt_move move = { .at = 77, .from_cpu = 1, .to_cpu = 2 };
+    const struct vt_wait wait = { .from = 1, .to = 60001 };
     struct vt_slice s = slice(3, false);
     uint64_t c;
 
@@ -148,12 +160,16 @@ static void each_kind_comes_as_it_was_told(void **state)
     c = vt_cells_take(&f->counts, 1, ROOM);
     memcpy(at(f, c)->words, &move, sizeof(move));
     vt_cell_tell(at(f, c), VT_CELL_MOVE, 1, 3);
+    c = vt_cells_take(&f->counts, 1, ROOM);
+    memcpy(at(f, c)->words, &wait, sizeof(wait));
+    vt_cell_tell(at(f, c), VT_CELL_WAIT, 2, 4);
     s = slice(9, true);
     assert_true(write_slice(f, 0, &s));
     assert_int_equal(drain(f), 0);
     assert_int_equal(f->got[0], 2);
     assert_int_equal(f->segments, 1);
     assert_int_equal(f->moves, 1);
+    assert_int_equal(f->waits, 1);
     assert_int_equal(f->last.throttled_ns, 10);
     assert_int_equal(f->counts.read, f->counts.taken);
     free(f);

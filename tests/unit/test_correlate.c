@@ -168,6 +168,7 @@ static int add_host(struct vt_correlator *c, struct line *l)
     const char *off = text(l, "off"), *only = text(l, "only");
     if (only)
         snprintf(host.only, sizeof(host.only), "%s", only);
+    host.helper_wait_ns = number(l, "helper_wait");
     host.tsc_stable = !text(l, "tsc_unstable");
     host.ledger_only = text(l, "ledger_only") != NULL;
     for (unsigned int i = 0; off && i < VT_NR_PROBE_CLASSES; i++)
@@ -232,6 +233,31 @@ static int add_occupancy(struct vt_correlator *c, struct line *l)
     o.tgid = o.tid = (uint32_t)number(l, "tgid");
     snprintf(o.comm, sizeof(o.comm), "%s", comm ? comm : "");
     return vt_correlator_occupancy(c, &o);
+}
+
+static int add_helper(struct vt_correlator *c, struct line *l)
+{
+    struct vt_helper h = { .id = (int64_t)number(l, "id"), .vm = (int64_t)number(l, "vm") };
+    return vt_correlator_helper(c, &h);
+}
+
+static int add_sums(struct vt_correlator *c, struct line *l)
+{
+    struct vt_helper_time t = { .helper = (int64_t)number(l, "helper"), .at = { number(l, "at") } };
+    t.waited_ns = number(l, "waited");
+    return vt_correlator_helper_time(c, &t);
+}
+
+static int add_wait(struct vt_correlator *c, struct line *l)
+{
+    struct vt_helper_wait w = { (int64_t)number(l, "helper"), { number(l, "from") }, { number(l, "to") } };
+    return vt_correlator_helper_wait(c, &w);
+}
+
+static int add_loss(struct vt_correlator *c, struct line *l)
+{
+    struct vt_loss row = { { number(l, "at") }, VT_LOST_RING_FULL, number(l, "count") };
+    return vt_correlator_loss(c, &row);
 }
 
 static int add_move(struct vt_correlator *c, struct line *l)
@@ -847,6 +873,10 @@ static const struct {
     { "observer", add_observer },
     { "occupancy", add_occupancy },
     { "move", add_move },
+    { "loss", add_loss },
+    { "helper", add_helper },
+    { "sums", add_sums },
+    { "waits", add_wait },
     { "cpu", add_cpu },
     { "exchange", add_exchange },
     { "system", add_system },

@@ -867,11 +867,11 @@ static void another_schema_is_refused(void **state)
     const struct place *p = *state;
     struct vt_store *store = NULL;
     vt_store_close(create(p->path));
-    run_sql(p->path, "PRAGMA user_version = 5");
+    run_sql(p->path, "PRAGMA user_version = 6");
     fails(ENOTSUP, "newer vtime", vt_store_open(p->path, &store, &err));
     run_sql(p->path, "PRAGMA user_version = 2");
     fails(ENOTSUP, "older vtime", vt_store_open(p->path, &store, &err));
-    run_sql(p->path, "PRAGMA user_version = 4; DROP VIEW integral; DROP TABLE loss;"
+    run_sql(p->path, "PRAGMA user_version = 5; DROP VIEW integral; DROP TABLE loss;"
                      "CREATE VIEW loss AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
                      "SELECT i AS id, i AS at_ns, 0 AS reason, 1 AS count FROM n");
     fails(EUCLEAN, "its table loss", vt_store_open(p->path, &store, &err));
@@ -1199,6 +1199,88 @@ static void kvms_statistics_come_back_and_nonsense_does_not(void **state)
     }
 }
 
+/* ---- when helpers waited ---- */
+
+struct heard_waits {
+    struct vt_helper_wait wait;
+    size_t nr;
+    struct vt_host host;
+};
+
+static int hear_wait(void *c, const struct vt_helper_wait *row)
+{
+    struct heard_waits *h = c;
+    h->wait = *row;
+    h->nr++;
+    return 0;
+}
+
+static int read_waits(const char *path, struct heard_waits *h)
+{
+    const struct vt_store_reader reader = { .context = h, .helper_wait = hear_wait };
+    struct vt_store_cursor cursor = { 0 };
+    struct vt_store *store = NULL;
+    struct vt_err why = { "" };
+    ok(vt_store_open(path, &store, &err));
+    int r = vt_store_get_host(store, &h->host, &why);
+    if (!r)
+        r = vt_store_read(store, &cursor, &reader, &why);
+    vt_store_close(store);
+    return r;
+}
+
+static void write_wait(const char *path, const struct vt_helper_wait *wait)
+{
+    const struct vt_host host = { .begin = { 1 }, .nr_cpus = 1, .helper_wait_ns = 50000 };
+    struct vt_store *store;
+    unlink(path);
+    store = create(path);
+    ok(vt_store_put_host(store, &host, &err));
+    ok(vt_store_put_helper_wait(store, wait, &err));
+    ok(vt_store_commit(store, &err));
+    vt_store_close(store);
+}
+
+static void waits_of_helpers_come_back_and_nonsense_does_not(void **state)
+{
+    const struct place *p = *state;
+    static const char *const nonsense[] = { "UPDATE helper_wait SET helper = 0",
+                                            "UPDATE helper_wait SET from_ns = -1",
+                                            "UPDATE helper_wait SET to_ns = -1",
+                                            "UPDATE meta SET value = -1 WHERE key = 'helper_wait_ns'" };
+    const struct vt_helper_wait wait = { 3, { 70000 }, { 130000 } };
+    for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+        struct heard_waits heard = { 0 };
+        write_wait(p->path, &wait);
+        ok(read_waits(p->path, &heard));
+        assert_int_equal(heard.nr, 1);
+        assert_memory_equal(&heard.wait, &wait, sizeof(wait));
+        assert_int_equal(heard.host.helper_wait_ns, 50000);
+        run_sql(p->path, nonsense[i]);
+        if (read_waits(p->path, &heard) != -EUCLEAN)
+            fail_msg("%s: read", nonsense[i]);
+    }
+}
+
+static void before_schema_5_no_waits_of_helpers_were_told(void **state)
+{
+    const struct place *p = *state;
+    const struct vt_helper_wait wait = { 3, { 70000 }, { 130000 } };
+    struct heard_waits heard = { 0 };
+    struct vt_store *store = NULL;
+    write_wait(p->path, &wait);
+    run_sql(p->path, "DROP TABLE helper_wait; DELETE FROM meta WHERE key = 'helper_wait_ns';"
+                     "PRAGMA user_version = 4");
+    ok(read_waits(p->path, &heard));
+    assert_int_equal(heard.nr, 0);
+    assert_int_equal(heard.host.helper_wait_ns, 0);
+    ok(vt_store_append(p->path, &store, &err)); /* brought up, as `vtime import` does */
+    vt_store_close(store);
+    ok(read_waits(p->path, &heard));
+    assert_int_equal(heard.nr, 0);
+    assert_int_equal(heard.host.helper_wait_ns, 0);
+}
+
 /* ---- the documented schema ---- */
 
 static void state_columns_are_named_for_the_states(void **state)
@@ -1334,6 +1416,8 @@ int main(void)
         test_in_place(cpus_come_back_and_each_is_there_once),
         test_in_place(addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not),
         test_in_place(kvms_statistics_come_back_and_nonsense_does_not),
+        test_in_place(waits_of_helpers_come_back_and_nonsense_does_not),
+        test_in_place(before_schema_5_no_waits_of_helpers_were_told),
         test_in_place(a_row_with_nonsense_is_refused),
         test_in_place(a_fact_that_came_later_may_lack),
         test_in_place(a_damaged_file_does_no_harm),
