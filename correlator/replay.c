@@ -48,6 +48,8 @@
 #define COLD_TIMES 5u
 /* A guest that works is interrupted by its tick that often at least (CONFIG_HZ 100). */
 #define LONGEST_TICK_NS UINT64_C(10000000)
+/* A vCPU that was held serves its pending interrupts before it releases what it had locked (seen: 0.4 ms). */
+#define RELEASE_NS UINT64_C(500000)
 /* No more holds of another vCPU are looked at for one step. */
 #define MOST_HOLDS 64u
 /* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
@@ -497,7 +499,7 @@ static const struct delay *outlasted_of(const struct replay *r, const struct vcp
         if (d->to > s->to || !is_hold(d))
             continue;
         if (is_unticked(r, s, d) || (!is_delayed(s->delays, d->to) &&
-                                     s->to - d->to - delay_in(s->delays, d->to, s->to) <= TAIL_SLACK_NS))
+                                     s->to - d->to - delay_in(s->delays, d->to, s->to) <= RELEASE_NS))
             return d;
     }
     return NULL;
