@@ -48,6 +48,10 @@
 #define COLD_TIMES 5u
 /* A guest that works is interrupted by its tick that often at least (CONFIG_HZ 100). */
 #define LONGEST_TICK_NS UINT64_C(10000000)
+/* A vCPU that was held serves its pending interrupts before it releases what it had locked (seen: 0.4 ms). */
+#define RELEASE_NS UINT64_C(500000)
+/* No more holds of another vCPU are looked at for one step. */
+#define MOST_HOLDS 64u
 /* Stretches may leave out so much of the vCPUs' time: ends of the window, and tasks too short to be told. */
 #define UNTOLD_PARTS 100u
 
@@ -116,6 +120,7 @@ struct replay {
     size_t nr_vcpu, room_vcpu;
     struct vcpu_delays any; /* where any vCPU was kept from running, or any of the monitor's threads, if... */
     bool places_helpers;    /* ...it was told when those waited */
+    bool tells_interrupts;  /* the guest does */
     uint64_t resume_ns;     /* what a resumption cost at most */
     uint64_t helpers_waited; /* for a CPU: all together; if told when, what was not placed */
     bool knows_waits; /* the next two: what waits for devices took in the mean, but for the longest quarter
@@ -473,25 +478,29 @@ static bool is_delayed(const struct vcpu_delays *v, uint64_t at)
     return last && last->to > at;
 }
 
-/*
- * Did the step's vCPU see how that hold ended?  If it was held itself just then, the two may have had nothing
- * to do with each other; unless it ran for so long before without any interrupt that these were switched off.
- */
-static bool sees_end(const struct step *s, const struct delay *d)
+/* It ran for so long during that hold, and no tick cut it: interrupts were switched off. */
+static bool is_unticked(const struct replay *r, const struct step *s, const struct delay *d)
 {
     const uint64_t from = vt_max(d->from, s->from);
-    return !is_delayed(s->delays, d->to) || d->to - from - delay_in(s->delays, from, d->to) > LONGEST_TICK_NS;
+    return r->tells_interrupts && d->to - from - delay_in(s->delays, from, d->to) > LONGEST_TICK_NS;
 }
 
-/* The last hold of that other vCPU after whose end the step ran on for a moment only. */
-static const struct delay *outlasted_of(const struct vcpu_delays *other, const struct step *s)
+/*
+ * The last hold of that other vCPU after whose end the step ran on for a moment only, or during which it was
+ * not to be interrupted.  If the step's vCPU was held itself when that hold ended, the two may have had
+ * nothing to do with each other.
+ */
+static const struct delay *outlasted_of(const struct replay *r, const struct vcpu_delays *other,
+                                        const struct step *s)
 {
     const struct delay *d;
     delay_before(other, s->to, &d);
-    for (; d && d >= other->delay && d->to > s->from; d--) {
-        if (d->to > s->to || !is_hold(d) || !sees_end(s, d))
+    for (unsigned int n = 0; d && d >= other->delay && d->to > s->from && n < MOST_HOLDS; d--, n++) {
+        if (d->to > s->to || !is_hold(d))
             continue;
-        return s->to - d->to - delay_in(s->delays, d->to, s->to) <= TAIL_SLACK_NS ? d : NULL;
+        if (is_unticked(r, s, d) || (!is_delayed(s->delays, d->to) &&
+                                     s->to - d->to - delay_in(s->delays, d->to, s->to) <= RELEASE_NS))
+            return d;
     }
     return NULL;
 }
@@ -500,7 +509,7 @@ static const struct delay *outlasted(const struct replay *r, const struct step *
 {
     const struct delay *d = NULL;
     for (size_t i = 0; i < r->nr_vcpu && !d; i++)
-        d = &r->vcpu[i] == s->delays ? NULL : outlasted_of(&r->vcpu[i], s);
+        d = &r->vcpu[i] == s->delays ? NULL : outlasted_of(r, &r->vcpu[i], s);
     return d;
 }
 
@@ -511,6 +520,8 @@ static const struct delay *outlasted(const struct replay *r, const struct step *
  */
 static void find_spinning(struct replay *r)
 {
+    for (size_t n = 0; n < r->nr_step; n++)
+        r->tells_interrupts |= r->step[n].is_hit;
     for (size_t n = r->nr_step; n-- > 0;) {
         struct step *s = &r->step[n];
         const struct delay *d = s->is_hit ? NULL : outlasted(r, s);
