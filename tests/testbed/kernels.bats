@@ -25,6 +25,7 @@ exits() {
   "$vtime" record -q -o exits.vt -- bash -c "
     $vtime run --name io --cpu 0 --workload io --service-us 500 --seconds 2 &
     $vtime run --name mix --cpu 1 --workload mix --seconds 2 &
+    for i in 1 2 3; do $vtime run --name short\$i --cpu 1 --workload io --work 300; done
     wait" >exits.out 2>&1
   "$vtime" report --json exits.vt >exits.json
 }
