@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MAX_ARGUMENTS = 256 << 10, MAX_VALUE = 256 };
+enum { MAX_ARGUMENTS = 256 << 10, MAX_VALUE = 256, MAX_SOCKETS = 4096 };
 
 /* ---- options: word,key=value,key=value; a comma in a value is doubled ---- */
 
@@ -239,7 +239,22 @@ static bool parse_unix_line(const char *line, unsigned *ret_flags, unsigned *ret
     return true;
 }
 
-bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_place *ret)
+static bool is_own(const struct vt_inodes *own, uint64_t inode)
+{
+    for (size_t i = 0; i < own->n; i++)
+        if (own->at[i] == inode)
+            return true;
+    return false;
+}
+
+/* A connection that is not accepted yet has no inode, and may be to any that listens at that path. */
+static bool may_be_to(const struct vt_inodes *own, unsigned state, uint64_t inode)
+{
+    return inode == 0 ? state == CONNECTING || state == CONNECTED : state == CONNECTED && is_own(own, inode);
+}
+
+bool vt_unix_find(FILE *table, const char *path, uint64_t inode, const struct vt_inodes *own,
+                  struct vt_unix_place *ret)
 {
     char line[512];
     struct vt_unix_place row = { .held = false };
@@ -249,7 +264,7 @@ bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_
     rewind(table);
     while (!found && fgets(line, sizeof(line), table)) {
         found = parse_unix_line(line, &flags, &state, &row) && flags & LISTENS &&
-                (*path ? strcmp(row.path, path) == 0 : row.inode == inode);
+                (*path ? strcmp(row.path, path) == 0 : row.inode == inode) && is_own(own, row.inode);
         if (found)
             *ret = row;
     }
@@ -258,7 +273,7 @@ bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_
     ret->held = false;
     rewind(table);
     while (fgets(line, sizeof(line), table))
-        if (parse_unix_line(line, &flags, &state, &row) && (state == CONNECTED || state == CONNECTING) &&
+        if (parse_unix_line(line, &flags, &state, &row) && may_be_to(own, state, row.inode) &&
             strcmp(row.path, ret->path) == 0)
             ret->held = true;
     return true;
@@ -295,19 +310,21 @@ static uint64_t socket_inode(uint32_t tgid, const char *fd)
     return sscanf(link, "socket:[%llu]", &inode) == 1 ? inode : 0;
 }
 
-/* The kernel's word that the process itself has this socket. */
-static bool has_socket(uint32_t tgid, uint64_t inode)
+/* The kernel's word which sockets the process itself has; of very many the first. To be freed. */
+static struct vt_inodes own_sockets(uint32_t tgid)
 {
     char path[64];
-    bool found = false;
+    uint64_t *at = calloc(MAX_SOCKETS, sizeof(*at)), inode;
+    struct vt_inodes own = { .at = at };
 
     snprintf(path, sizeof(path), "/proc/%u/fd", tgid);
-    DIR *d = opendir(path);
-    for (const struct dirent *e; d && !found && (e = readdir(d));)
-        found = strlen(e->d_name) < 16 && socket_inode(tgid, e->d_name) == inode;
+    DIR *d = at ? opendir(path) : NULL;
+    for (const struct dirent *e; d && own.n < MAX_SOCKETS && (e = readdir(d));)
+        if (strlen(e->d_name) < 16 && (inode = socket_inode(tgid, e->d_name)))
+            at[own.n++] = inode;
     if (d)
         closedir(d);
-    return found;
+    return own;
 }
 
 static int find_listener(uint32_t tgid, const struct vt_qemu_socket *s, struct vt_unix_place *ret)
@@ -324,9 +341,11 @@ static int find_listener(uint32_t tgid, const struct vt_qemu_socket *s, struct v
     FILE *table = fopen(path, "re");
     if (!table)
         return -ENOENT;
-    const bool found = vt_unix_find(table, s->path, inode, ret);
+    const struct vt_inodes own = own_sockets(tgid);
+    const bool found = vt_unix_find(table, s->path, inode, &own, ret);
     fclose(table);
-    return found && has_socket(tgid, ret->inode) ? 0 : -ENOENT;
+    free((void *)own.at);
+    return found ? 0 : -ENOENT;
 }
 
 static int open_folder(uint32_t tgid, const char *what)

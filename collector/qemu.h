@@ -39,8 +39,16 @@ struct vt_unix_place {
     bool held; /* somebody is connected */
 };
 
-/** By path, or where that is empty by inode. False: nobody listens there. Reads the table from its begin. */
-bool vt_unix_find(FILE *table, const char *path, uint64_t inode, struct vt_unix_place *ret);
+/** Inodes of sockets. */
+struct vt_inodes {
+    const uint64_t *at;
+    size_t n;
+};
+
+/** The process's own socket that listens there, by path, or where that is empty by inode. Others may have the
+ * same relative path. False: it listens to none. Reads the table from its begin. */
+bool vt_unix_find(FILE *table, const char *path, uint64_t inode, const struct vt_inodes *own,
+                  struct vt_unix_place *ret);
 
 /** The socket behind a QEMU's port. */
 struct vt_qemu_port {

@@ -275,24 +275,36 @@ static void a_listening_socket_is_found_and_whether_it_is_held(void **state)
                    "0000000000000000: 00000002 00000000 00010000 0001 01 666 /run/queued\n"
                    "0000000000000000: 00000003 00000000 00000000 0001 02     0 /run/queued\n"
                    "0000000000000000: 00000002 00000000 00010000 0001 01 555 @abstract\n"
+                   "0000000000000000: 00000002 00000000 00010000 0001 01 777 agent.sock\n"
+                   "0000000000000000: 00000002 00000000 00010000 0001 01 888 agent.sock\n"
+                   "0000000000000000: 00000003 00000000 00000000 0001 03 889 agent.sock\n"
                    "garbage\n";
     FILE *f = fmemopen(table, sizeof(table) - 1, "r");
+    const uint64_t inodes[] = { 111, 222, 333, 555, 666 };
+    const struct vt_inodes own = { inodes, sizeof(inodes) / sizeof(*inodes) };
     struct vt_unix_place p;
 
     (void)state;
     assert_non_null(f);
-    assert_true(vt_unix_find(f, "/run/free", 0, &p));
+    assert_true(vt_unix_find(f, "/run/free", 0, &own, &p));
     assert_int_equal(p.inode, 111);
     assert_false(p.held);
-    assert_true(vt_unix_find(f, "", 222, &p));
+    assert_true(vt_unix_find(f, "", 222, &own, &p));
     assert_string_equal(p.path, "/run/held one");
     assert_true(p.held);
-    assert_true(vt_unix_find(f, "/run/queued", 0, &p)); /* it is not accepted yet, and will be */
+    assert_true(vt_unix_find(f, "/run/queued", 0, &own, &p)); /* it is not accepted yet, and will be */
     assert_int_equal(p.inode, 666);
     assert_true(p.held);
-    assert_false(vt_unix_find(f, "", 333, &p)); /* a connection, not a listener */
-    assert_false(vt_unix_find(f, "@abstract", 0, &p));
-    assert_false(vt_unix_find(f, "/run/none", 0, &p));
+    assert_false(vt_unix_find(f, "", 333, &own, &p)); /* a connection, not a listener */
+    assert_false(vt_unix_find(f, "@abstract", 0, &own, &p));
+    assert_false(vt_unix_find(f, "/run/none", 0, &own, &p));
+    assert_false(vt_unix_find(f, "agent.sock", 0, &own, &p)); /* others', each in its own folder */
+    assert_true(vt_unix_find(f, "agent.sock", 0, &(struct vt_inodes){ (uint64_t[]){ 777 }, 1 }, &p));
+    assert_int_equal(p.inode, 777);
+    assert_false(p.held);
+    assert_true(vt_unix_find(f, "agent.sock", 0, &(struct vt_inodes){ (uint64_t[]){ 888, 889 }, 2 }, &p));
+    assert_int_equal(p.inode, 888);
+    assert_true(p.held);
     fclose(f);
 }
 
