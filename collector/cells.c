@@ -11,35 +11,33 @@ enum { GIVE_BACK = 128 };
 /* The spare ones are at most an eighth of all. */
 enum { TIMES_SPARE = 8 };
 
-uint32_t vt_cells_number(uint64_t bytes, uint32_t nr_cpus)
+uint32_t vt_cells_bits(uint64_t bytes, uint32_t nr_cpus)
 {
     const uint64_t least = (uint64_t)nr_cpus * VT_CELLS_SPARE * TIMES_SPARE;
-    uint32_t nr = 1;
+    uint32_t bits = 0;
 
-    while (nr < bytes / sizeof(struct vt_cell) || (nr < least && nr < 1u << 30))
-        nr *= 2;
-    return nr;
+    while (bits < 30 && (UINT64_C(1) << bits < bytes / sizeof(struct vt_cell) || UINT64_C(1) << bits < least))
+        bits++;
+    return bits;
 }
 
-uint64_t vt_cells_room(uint32_t nr, uint32_t nr_cpus)
+uint64_t vt_cells_room(uint32_t bits, uint32_t nr_cpus)
 {
-    return nr - (uint64_t)nr_cpus * VT_CELLS_SPARE;
+    return (UINT64_C(1) << bits) - (uint64_t)nr_cpus * VT_CELLS_SPARE;
 }
 
-static struct vt_cell *cell_at(const struct vt_cells_reader *r, uint64_t count)
+static const struct vt_cell *cell_at(const struct vt_cells_reader *r, uint64_t count)
 {
-    return &r->cells[count & (r->nr - 1)];
+    return &r->cells[count & ((UINT64_C(1) << r->bits) - 1)];
 }
 
-/* Its head; 0 while it is being written. Type first, in the lowest bits. */
-static uint64_t head_of(const struct vt_cell *cell)
+/* False while it is being written: its head is of the round before. */
+static bool is_told(const struct vt_cells_reader *r, uint64_t count)
 {
-    return __atomic_load_n((const uint64_t *)(const void *)cell, __ATOMIC_ACQUIRE);
-}
+    const uint64_t *word = (const uint64_t *)(const void *)cell_at(r, count);
+    const uint64_t head = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 
-static void empty(struct vt_cell *cell)
-{
-    __atomic_store_n((uint64_t *)(void *)cell, 0, __ATOMIC_RELAXED);
+    return (uint8_t)(head >> 8) == vt_cell_round(count, r->bits);
 }
 
 static uint32_t length_of(const struct vt_cell *first)
@@ -51,7 +49,7 @@ static uint32_t length_of(const struct vt_cell *first)
 static bool is_whole(const struct vt_cells_reader *r, uint64_t at, uint32_t nr)
 {
     for (uint32_t i = 0; i < nr; i++)
-        if (!head_of(cell_at(r, at + i)))
+        if (!is_told(r, at + i))
             return false;
     return true;
 }
@@ -100,13 +98,11 @@ int vt_cells_read(struct vt_cells_reader *r, const struct vt_cell_sinks *sinks)
     __atomic_store_n(&counts->rung, 0, __ATOMIC_SEQ_CST);
     const uint64_t end = __atomic_load_n(&counts->taken, __ATOMIC_SEQ_CST);
 
-    while (at != end && !e && head_of(cell_at(r, at))) {
+    while (at != end && !e && is_told(r, at)) {
         const uint32_t nr = length_of(cell_at(r, at));
         if (!is_whole(r, at, nr))
             break;
         e = tell(r, at, sinks);
-        for (uint32_t i = 0; i < nr; i++)
-            empty(cell_at(r, at + i));
         at += nr;
         if (at - counts->read >= GIVE_BACK)
             __atomic_store_n(&counts->read, at, __ATOMIC_RELEASE);

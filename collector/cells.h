@@ -19,16 +19,16 @@ struct vt_cell_sinks {
 
 /** Cells that are mapped, and their counts: both are its maker's. */
 struct vt_cells_reader {
-    struct vt_cell *cells;
-    uint32_t nr; /* a power of two */
+    const struct vt_cell *cells;
+    uint32_t bits; /* there are 2^bits */
     struct vt_cells *counts;
 };
 
-/** How many cells a ring of so many bytes has, on so many CPUs: a power of two, and no less than it needs. */
-uint32_t vt_cells_number(uint64_t bytes, uint32_t nr_cpus);
+/** A ring of so many bytes has 2^that many cells, and no less than it needs on so many CPUs. */
+uint32_t vt_cells_bits(uint64_t bytes, uint32_t nr_cpus);
 
-/** Of that many, those which may wait for the reader. */
-uint64_t vt_cells_room(uint32_t nr, uint32_t nr_cpus);
+/** Of those, how many may wait for the reader. */
+uint64_t vt_cells_room(uint32_t bits, uint32_t nr_cpus);
 
 /**
  * Takes what waits as it begins, in its order, and gives the cells back; it ends before

@@ -25,7 +25,7 @@
 struct vt_probes {
     struct ledger_bpf *bpf;
     struct ring_buffer *bell;     /* readable: the ring of cells wants reading */
-    struct vt_cells_reader cells; /* mapped; nr is set when it is loaded */
+    struct vt_cells_reader cells; /* mapped; bits is set when it is loaded */
     const struct vt_slot *slots;
     const struct vt_running *running; /* by CPU */
     uint32_t nr_cpus;
@@ -273,10 +273,10 @@ static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err 
 /* The reader is called when a quarter of it waits. */
 static void size_cells(struct vt_probes *p, uint32_t bytes)
 {
-    p->cells.nr = vt_cells_number(bytes, p->nr_cpus);
-    bpf_map__set_max_entries(p->bpf->maps.cells, p->cells.nr);
-    p->bpf->rodata->last_cell = p->cells.nr - 1;
-    p->bpf->rodata->cells_room = vt_cells_room(p->cells.nr, p->nr_cpus);
+    p->cells.bits = vt_cells_bits(bytes, p->nr_cpus);
+    bpf_map__set_max_entries(p->bpf->maps.cells, 1u << p->cells.bits);
+    p->bpf->rodata->cell_bits = p->cells.bits;
+    p->bpf->rodata->cells_room = vt_cells_room(p->cells.bits, p->nr_cpus);
     p->bpf->rodata->cells_call = p->bpf->rodata->cells_room / 4;
 }
 
@@ -348,14 +348,15 @@ static int on_bell(void *context, void *data, size_t size)
     return 0;
 }
 
+static size_t cells_bytes(const struct vt_probes *p)
+{
+    return sizeof(struct vt_cell) << p->cells.bits;
+}
+
 static int open_cells(struct vt_probes *p, struct vt_err *err)
 {
-    const size_t bytes = p->cells.nr * sizeof(struct vt_cell);
-    void *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(p->bpf->maps.cells), 0);
-
-    if (m == MAP_FAILED)
-        return vt_fail(err, errno, "the ledger's ring could not be mapped: %s", strerror(errno));
-    p->cells.cells = m;
+    if (!(p->cells.cells = map(p->bpf->maps.cells, cells_bytes(p), err)))
+        return -ENOMEM;
     p->cells.counts = &p->bpf->bss->told;
     p->bell = ring_buffer__new(bpf_map__fd(p->bpf->maps.bell), on_bell, NULL, NULL);
     if (!p->bell)
@@ -722,7 +723,7 @@ void vt_probes_close(struct vt_probes *p)
     vt_kvm_reader_free(p->kvm_reader);
     ring_buffer__free(p->bell);
     if (p->cells.cells)
-        munmap(p->cells.cells, p->cells.nr * sizeof(*p->cells.cells));
+        munmap((void *)(uintptr_t)p->cells.cells, cells_bytes(p));
     if (p->slots)
         munmap((void *)(uintptr_t)p->slots, SLOTS_BYTES);
     if (p->exit_sums)

@@ -33,7 +33,7 @@ const volatile bool ledger_only;             /* integrals only: no slices, nobod
 const volatile __u32 elsewhere_cpus;         /* how many others are looked at when a wait begins; 0: none */
 const volatile __u32 mask_words = 1;         /* of 64 CPUs, that have bits of CPUs there may be */
 const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
-const volatile __u32 last_cell;              /* their number, a power of two, less 1 */
+const volatile __u32 cell_bits;              /* there are 2^cell_bits of them */
 const volatile __u64 cells_room, cells_call; /* how many may wait; at how many the reader is called */
 
 /* ---- shared with user space ---- */
@@ -224,7 +224,7 @@ static __cold void ring_bell(void)
 
 static __always_inline struct vt_cell *cell_at(__u64 count)
 {
-    __u32 i = (__u32)count & last_cell;
+    __u32 i = (__u32)count & ((1u << cell_bits) - 1);
 
     return bpf_map_lookup_elem(&cells, &i);
 }
@@ -241,10 +241,11 @@ static __always_inline __u64 take_cells(__u32 nr)
     return at;
 }
 
-static __always_inline struct vt_cell *take_cell(void)
+static __always_inline struct vt_cell *take_cell(__u8 *round)
 {
     __u64 at = take_cells(1);
 
+    *round = vt_cell_round(at, cell_bits);
     return at == VT_NO_CELL ? 0 : cell_at(at);
 }
 
@@ -261,13 +262,15 @@ static __cold void emit_whole(struct vt_slot *s)
             return;
         for (__u32 i = 0; i < VT_CELL_WORDS && w < sizeof(s->open) / sizeof(*from); i++)
             cell->words[i] = from[w++];
-        vt_cell_tell(cell, c ? VT_CELL_MORE : VT_CELL_SLICE, s->index, s->generation);
+        vt_cell_tell(cell, c ? VT_CELL_MORE : VT_CELL_SLICE, vt_cell_round(at + c, cell_bits), s->index,
+                     s->generation);
     }
 }
 
 static __always_inline void emit(struct vt_slot *s)
 {
     struct vt_cell *cell;
+    __u8 round;
 
     if (s->kind == VT_SLOT_HELPER || ledger_only)
         return;
@@ -275,11 +278,11 @@ static __always_inline void emit(struct vt_slot *s)
         emit_whole(s);
         return;
     }
-    cell = take_cell();
+    cell = take_cell(&round);
     if (!cell)
         return;
     vt_slice_pack((struct vt_slice_short *)cell->words, &s->open);
-    vt_cell_tell(cell, VT_CELL_SHORT, s->index, s->generation);
+    vt_cell_tell(cell, VT_CELL_SHORT, round, s->index, s->generation);
 }
 
 /* ---- who has a CPU while a vCPU waits for it ---- */
@@ -429,7 +432,8 @@ static __always_inline bool is_forced_idle(const struct vt_running *r, const str
 
 static __always_inline void emit_segment(const struct vt_running *on, __u64 to, struct task_struct *task)
 {
-    struct vt_cell *cell = take_cell();
+    __u8 round;
+    struct vt_cell *cell = take_cell(&round);
     struct vt_segment *to_tell;
 
     if (!cell)
@@ -445,7 +449,7 @@ static __always_inline void emit_segment(const struct vt_running *on, __u64 to, 
                                                : VT_OCCUPANT_TASK;
     to_tell->pad_ = 0;
     __builtin_memcpy(to_tell->comm, task->comm, VT_COMM_LEN);
-    vt_cell_tell(cell, VT_CELL_SEGMENT, 0, 0);
+    vt_cell_tell(cell, VT_CELL_SEGMENT, round, 0, 0);
 }
 
 /*
@@ -1172,16 +1176,17 @@ static __always_inline void emit_wait(const struct vt_slot *s)
     const __u64 from = s->open.t_wake, to = s->open.t_in;
     struct vt_cell *cell;
     struct vt_wait *wait;
+    __u8 round;
 
     if (ledger_only || to < from + VT_HELPER_WAIT_NS)
         return;
-    cell = take_cell();
+    cell = take_cell(&round);
     if (!cell)
         return;
     wait = (struct vt_wait *)cell->words;
     wait->from = from;
     wait->to = to;
-    vt_cell_tell(cell, VT_CELL_WAIT, s->index, s->generation);
+    vt_cell_tell(cell, VT_CELL_WAIT, round, s->index, s->generation);
 }
 
 /* True: it was woken onto an idle CPU at `since`: its slice tells of that idle stretch. */
@@ -1376,7 +1381,8 @@ int BPF_PROG(on_sched_wakeup_new, struct task_struct *task)
 static __always_inline void wait_moves(struct vt_slot *s, __u32 to_cpu)
 {
     __u64 now = bpf_ktime_get_ns();
-    struct vt_cell *cell = take_cell();
+    __u8 round;
+    struct vt_cell *cell = take_cell(&round);
     struct vt_move *move;
 
     if (cell) {
@@ -1385,7 +1391,7 @@ static __always_inline void wait_moves(struct vt_slot *s, __u32 to_cpu)
         move->from_cpu = (__u16)(s->waits_on - 1);
         move->to_cpu = (__u16)to_cpu;
         move->pad_ = 0;
-        vt_cell_tell(cell, VT_CELL_MOVE, s->index, s->generation);
+        vt_cell_tell(cell, VT_CELL_MOVE, round, s->index, s->generation);
     }
     wait_ends(s);
     wait_begins(s, to_cpu, now);

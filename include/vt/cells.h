@@ -3,8 +3,8 @@
  * What the ledger tells as it happens, from kernel to user space: one ring of cells for all
  * CPUs, so that what befalls a vCPU comes in the order in which it befell it, wherever it ran.
  *
- * A writer takes cells by one atomic addition, fills them, and writes the head of each last;
- * the reader takes what has a head, empties the head, and gives the cell back.  There is no
+ * A writer takes cells by one atomic addition, fills them, and writes the head of each last, with the
+ * number of the round: by it the reader, who writes no cell, knows those of this round.  There is no
  * lock and no call: BPF's own ring buffer (kernel/bpf/ringbuf.c, 6.18) takes a spin lock and
  * makes two calls for each record, which was a quarter of what a switch cost.  A cell is a
  * cache line, since what is dear about a record is to have the line that the reader had last.
@@ -26,7 +26,6 @@
 
 /* Slot + generation name the vCPU. */
 enum vt_cell_type {
-    VT_CELL_EMPTY,
     VT_CELL_SHORT,   /* a slice that fits: struct vt_slice_short */
     VT_CELL_SLICE,   /* a slice as it is: as many cells as it takes */
     VT_CELL_MORE,    /* of the slice before */
@@ -36,7 +35,8 @@ enum vt_cell_type {
 };
 
 struct vt_cell {
-    vt_u16 type; /* enum vt_cell_type */
+    vt_u8 type;  /* enum vt_cell_type */
+    vt_u8 round; /* vt_cell_round() */
     vt_u16 slot;
     vt_u32 generation;
     vt_u64 words[VT_CELL_WORDS];
@@ -68,11 +68,19 @@ static inline __attribute__((always_inline)) vt_u64 vt_cells_take(struct vt_cell
     return __sync_fetch_and_add(&c->taken, nr);
 }
 
-/** It is filled: the reader may have it. */
-static inline __attribute__((always_inline)) void vt_cell_tell(struct vt_cell *cell, vt_u32 type, vt_u32 slot,
-                                                               vt_u32 generation)
+/** How often the ring was gone through, of 2^bits cells, by the cell of that count; from 1 on: a cell begins
+ * as 0. */
+static inline __attribute__((always_inline)) vt_u8 vt_cell_round(vt_u64 count, vt_u32 bits)
 {
-    const vt_u64 head = type | (vt_u64)slot << 16 | (vt_u64)generation << 32; /* little-endian */
+    return (vt_u8)((count >> bits) + 1);
+}
+
+/** It is filled: the reader may have it. */
+static inline __attribute__((always_inline)) void vt_cell_tell(struct vt_cell *cell, vt_u32 type, vt_u8 round,
+                                                               vt_u32 slot, vt_u32 generation)
+{
+    const vt_u64 head = /* little-endian */
+        type | (vt_u64)round << 8 | (vt_u64)slot << 16 | (vt_u64)generation << 32;
 
 #if defined(__x86_64__) || defined(__TARGET_ARCH_x86) /* stores are seen in their order */
     __asm__ volatile("" ::: "memory");

@@ -15,7 +15,15 @@
 #include "collector/cells.h"
 #include "vt/slice_pack.h"
 
-enum { NR = 256, CPUS = 2, ROOM = NR - CPUS * VT_CELLS_SPARE, WRITERS = 3, EACH = 60000 };
+enum {
+    BITS = 8,
+    NR = 1 << BITS,
+    CPUS = 2,
+    ROOM = NR - CPUS * VT_CELLS_SPARE,
+    WRITERS = 3,
+    EACH = 60000,
+    ROUNDS = 600 * NR /* their number comes again */
+};
 
 struct fixture {
     struct vt_cells counts;
@@ -34,7 +42,7 @@ static struct fixture *fixture(void)
 
     assert_non_null(f);
     memset(f, 0, sizeof(*f));
-    f->reader = (struct vt_cells_reader){ f->cells, NR, &f->counts };
+    f->reader = (struct vt_cells_reader){ f->cells, BITS, &f->counts };
     return f;
 }
 
@@ -82,7 +90,7 @@ static bool write_slice(struct fixture *f, uint32_t slot, const struct vt_slice 
                      is_short ? VT_CELL_SHORT
                      : i      ? VT_CELL_MORE
                               : VT_CELL_SLICE,
-                     slot, slot + 7);
+                     vt_cell_round(count + i, BITS), slot, slot + 7);
     }
     return true;
 }
@@ -156,13 +164,13 @@ static void each_kind_comes_as_it_was_told(void **state)
     assert_true(write_slice(f, 0, &s));
     c = vt_cells_take(&f->counts, 1, ROOM);
     memcpy(at(f, c)->words, &segment, sizeof(segment));
-    vt_cell_tell(at(f, c), VT_CELL_SEGMENT, 0, 0);
+    vt_cell_tell(at(f, c), VT_CELL_SEGMENT, vt_cell_round(c, BITS), 0, 0);
     c = vt_cells_take(&f->counts, 1, ROOM);
     memcpy(at(f, c)->words, &move, sizeof(move));
-    vt_cell_tell(at(f, c), VT_CELL_MOVE, 1, 3);
+    vt_cell_tell(at(f, c), VT_CELL_MOVE, vt_cell_round(c, BITS), 1, 3);
     c = vt_cells_take(&f->counts, 1, ROOM);
     memcpy(at(f, c)->words, &wait, sizeof(wait));
-    vt_cell_tell(at(f, c), VT_CELL_WAIT, 2, 4);
+    vt_cell_tell(at(f, c), VT_CELL_WAIT, vt_cell_round(c, BITS), 2, 4);
     s = slice(9, true);
     assert_true(write_slice(f, 0, &s));
     assert_int_equal(drain(f), 0);
@@ -180,14 +188,14 @@ static void records_go_on_where_the_ring_begins_again(void **state)
     struct fixture *f = fixture();
 
     (void)state;
-    for (uint64_t i = 0; i < 10 * NR; i++) {
+    for (uint64_t i = 0; i < ROUNDS; i++) {
         const struct vt_slice s = slice(i, i % 3 == 0);
         assert_true(write_slice(f, 0, &s));
         if (i % 5 == 0)
             assert_int_equal(drain(f), 0);
     }
     assert_int_equal(drain(f), 0);
-    assert_int_equal(f->got[0], 10 * NR);
+    assert_int_equal(f->got[0], ROUNDS);
     assert_int_equal(f->missing[0], 0);
     free(f);
 }
@@ -244,13 +252,11 @@ static void the_reader_stops_before_what_is_being_written(void **state)
     assert_int_equal(f->got[0], 1);
 
     vt_slice_pack((void *)at(f, open)->words, &second);
-    vt_cell_tell(at(f, open), VT_CELL_SHORT, 0, 7);
-    at(f, last_of_third)->type = VT_CELL_EMPTY; /* and that is not yet told */
-    at(f, last_of_third)->slot = 0;
-    at(f, last_of_third)->generation = 0;
+    vt_cell_tell(at(f, open), VT_CELL_SHORT, vt_cell_round(open, BITS), 0, 7);
+    at(f, last_of_third)->round--; /* and that is not yet told */
     assert_int_equal(drain(f), 0);
     assert_int_equal(f->got[0], 2);
-    vt_cell_tell(at(f, last_of_third), VT_CELL_MORE, 0, 7);
+    vt_cell_tell(at(f, last_of_third), VT_CELL_MORE, vt_cell_round(last_of_third, BITS), 0, 7);
     assert_int_equal(drain(f), 0);
     assert_int_equal(f->got[0], 3);
     free(f);
@@ -281,13 +287,13 @@ static void a_ring_of_any_size_has_room_on_any_host(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         for (size_t j = 0; j < sizeof(hosts) / sizeof(*hosts); j++) {
-            const uint32_t nr = vt_cells_number(sizes[i], hosts[j]);
-            assert_int_equal(nr & (nr - 1), 0);
-            assert_true((uint64_t)nr * sizeof(struct vt_cell) >= sizes[i]);
-            assert_true(vt_cells_room(nr, hosts[j]) >= nr - nr / 8);
+            const uint32_t bits = vt_cells_bits(sizes[i], hosts[j]);
+            const uint64_t nr = UINT64_C(1) << bits;
+            assert_true(nr * sizeof(struct vt_cell) >= sizes[i]);
+            assert_true(vt_cells_room(bits, hosts[j]) >= nr - nr / 8);
         }
     }
-    assert_int_equal(vt_cells_number(4u << 20, 2), 65536);
+    assert_int_equal(vt_cells_bits(4u << 20, 2), 16);
 }
 
 struct writer {
