@@ -232,12 +232,19 @@ static bool tells_run_queues(const struct btf *btf)
 /* Whether another CPU is idle is read from the kernel's run queues. */
 static void choose_elsewhere(struct vt_probes *p, const struct btfs *b, bool ledger_only)
 {
-    const int cpus = libbpf_num_possible_cpus();
+    struct ledger_bpf__rodata *to = p->bpf->rodata;
+    const uint32_t limit = vt_cpu_limit(NULL);
+    struct vt_cpu unused;
 
-    if (ledger_only || cpus <= 0 || !tells_run_queues(b->btf[0]))
+    if (ledger_only || !tells_run_queues(b->btf[0]))
         return;
-    p->bpf->rodata->elsewhere_cpus = VT_ELSEWHERE_CPUS;
-    p->bpf->rodata->mask_words = ((uint32_t)cpus + 63) / 64;
+    to->elsewhere_cpus = VT_ELSEWHERE_CPUS;
+    for (uint32_t cpu = 0; cpu < limit && cpu < VT_MAX_RUNNING; cpu++) {
+        if (!vt_cpu_describe(NULL, cpu, &unused))
+            continue;
+        to->online_cpus[cpu / 64] |= UINT64_C(1) << cpu % 64;
+        to->mask_words = cpu / 64 + 1;
+    }
 }
 
 static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err *err)

@@ -80,7 +80,8 @@ int rec_follow(struct vt_recorder *r, uint32_t slot, const struct vt_slot *s, in
     return r->counters ? vt_counters_follow(r->counters, slot, s, vcpu, err) : 0;
 }
 
-static int64_t vcpu_of(struct vt_recorder *r, uint32_t slot, uint32_t generation, struct vt_err *err)
+/* The id of that life, a vCPU's or a helper's; 0: it is not of this recording. */
+static int64_t life_of(struct vt_recorder *r, uint32_t slot, uint32_t generation, struct vt_err *err)
 {
     struct vt_slot s;
     int64_t id = slot < VT_MAX_SLOTS ? vt_roster_known(r->roster, slot, generation) : 0;
@@ -90,7 +91,9 @@ static int64_t vcpu_of(struct vt_recorder *r, uint32_t slot, uint32_t generation
     if (!vt_probes_read(r->probes, slot, &s) || s.generation != generation || rec_is_later(r, &s))
         return 0;
     id = vt_roster_life(r->roster, slot, &s, err);
-    const int e = id > 0 ? rec_follow(r, slot, &s, id, err) : 0; /* not only at the next tick */
+    if (id <= 0 || s.kind == VT_SLOT_HELPER)
+        return id;
+    const int e = rec_follow(r, slot, &s, id, err); /* not only at the next tick */
     return e ? e : id;
 }
 
@@ -101,7 +104,7 @@ static int put_slice(struct vt_recorder *r, uint32_t slot, uint32_t generation, 
 
     if (slice->t_end <= r->host.begin.v)
         return 0;
-    vcpu = vcpu_of(r, slot, generation, err);
+    vcpu = life_of(r, slot, generation, err);
     if (vcpu <= 0)
         return (int)vcpu;
     r->slices++;
@@ -140,23 +143,10 @@ static int on_move(void *context, uint32_t slot, uint32_t generation, const stru
     int e = 0;
 
     for (struct vt_recorder *to = r; to && !e; to = to->next) {
-        row.vcpu = vcpu_of(to, slot, generation, r->err);
+        row.vcpu = life_of(to, slot, generation, r->err);
         e = row.vcpu <= 0 ? (int)row.vcpu : vt_store_put_move(to->store, &row, r->err);
     }
     return e;
-}
-
-/* The helper's id; 0: it is not of this recording. */
-static int64_t helper_of(struct vt_recorder *r, uint32_t slot, uint32_t generation, struct vt_err *err)
-{
-    struct vt_slot s;
-    int64_t id = slot < VT_MAX_SLOTS ? vt_roster_known(r->roster, slot, generation) : 0;
-
-    if (id || slot >= VT_MAX_SLOTS)
-        return id;
-    if (!vt_probes_read(r->probes, slot, &s) || s.generation != generation || rec_is_later(r, &s))
-        return 0;
-    return vt_roster_life(r->roster, slot, &s, err);
 }
 
 static int on_wait(void *context, uint32_t slot, uint32_t generation, const struct vt_wait *wait)
@@ -169,7 +159,7 @@ static int on_wait(void *context, uint32_t slot, uint32_t generation, const stru
     for (struct vt_recorder *to = r; to && !e; to = to->next) {
         if (row.to.v <= to->host.begin.v)
             continue;
-        row.helper = helper_of(to, slot, generation, r->err);
+        row.helper = life_of(to, slot, generation, r->err);
         e = row.helper <= 0 ? (int)row.helper : vt_store_put_helper_wait(to->store, &row, r->err);
     }
     return e;

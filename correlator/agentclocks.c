@@ -197,11 +197,6 @@ static void drift_of(struct vt_slopes s, struct vt_clock_epoch *e)
     e->drift_bound_ppm = (most - least) / 2 * 1e6;
 }
 
-static uint64_t sum(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* How far the guest's TSC went on more than time did, where the new epoch begins. */
 static void step_of(const struct pass *p, const struct vt_message_epoch *old,
                     const struct vt_message_epoch *e, struct vt_clock_epoch *to)
@@ -214,7 +209,7 @@ static void step_of(const struct pass *p, const struct vt_message_epoch *old,
         return;
     to->has_step = true;
     to->step_ns = was > is ? (int64_t)ns : -(int64_t)ns;
-    to->step_bound_ns = vt_clockmap_length_ns(p->k->map, sum(a, b));
+    to->step_bound_ns = vt_clockmap_length_ns(p->k->map, vt_sum(a, b));
 }
 
 static int message_epochs(struct pass *p, const struct vt_message_map *map)
@@ -392,7 +387,7 @@ static void measure_residual(const struct pass *p, const struct probe *probe, si
                                 &b))
             continue;
         scratch[got] = exact.v > middle.v ? exact.v - middle.v : middle.v - exact.v;
-        r->residual.inside += scratch[got++] <= sum(a, b);
+        r->residual.inside += scratch[got++] <= vt_sum(a, b);
     }
     r->residual.samples = got;
     if (!got)
@@ -497,9 +492,9 @@ static bool stepped(const struct follow *f, const struct reading *r, int64_t *re
 {
     const uint64_t dt = r->at > f->at ? r->at - f->at : 0, slew = dt / 1000000 * SLEW_PPM + SLEW_PPM;
     *ret_by = (int64_t)((uint64_t)r->off - (uint64_t)f->off);
-    *ret_bound = sum(sum(r->bound, f->bound), slew);
+    *ret_bound = vt_sum(vt_sum(r->bound, f->bound), slew);
     const uint64_t size = *ret_by < 0 ? 0 - (uint64_t)*ret_by : (uint64_t)*ret_by;
-    return size > sum(*ret_bound, STEP_LEAST_NS);
+    return size > vt_sum(*ret_bound, STEP_LEAST_NS);
 }
 
 static void follow_interval(const struct pass *p, struct follow *f, unsigned int clock,
@@ -550,7 +545,7 @@ static int follow_clock(struct pass *p, struct follow *f, unsigned int clock, co
         to->has_drift = true;
         to->drift_ppm =
             slope_ppm((int64_t)((uint64_t)r->off - (uint64_t)f->base_off - (uint64_t)f->steps), run);
-        to->drift_bound_ppm = (double)sum(r->bound, f->base_bound) / (double)run * 1e6;
+        to->drift_bound_ppm = (double)vt_sum(r->bound, f->base_bound) / (double)run * 1e6;
     }
     follow_interval(p, f, clock, r, step);
     return error;
@@ -661,7 +656,7 @@ static int follow_rate(struct pass *p, struct slew *s, const struct vt_view_row 
     uint64_t u;
     if (!read_slew(p, row, &at, &d, &u))
         return 0;
-    if (s->has_base && (s->boots != boots || raw <= s->last_raw)) {
+    if (s->boots != boots || (s->has_base && raw <= s->last_raw)) {
         int error = end_slew(p, s, told);
         if (error)
             return error;
@@ -761,15 +756,15 @@ static uint64_t grew(uint64_t from, uint64_t to)
 static void add_growth(struct vtg_cpu_time *all, const struct vtg_cpu_time *from,
                        const struct vtg_cpu_time *to)
 {
-    all->user = sum(all->user, grew(from->user, to->user));
-    all->nice = sum(all->nice, grew(from->nice, to->nice));
-    all->system = sum(all->system, grew(from->system, to->system));
-    all->idle = sum(all->idle, grew(from->idle, to->idle));
-    all->iowait = sum(all->iowait, grew(from->iowait, to->iowait));
-    all->irq = sum(all->irq, grew(from->irq, to->irq));
-    all->softirq = sum(all->softirq, grew(from->softirq, to->softirq));
-    all->steal = sum(all->steal, grew(from->steal, to->steal));
-    all->guest = sum(all->guest, grew(from->guest, to->guest));
+    all->user = vt_sum(all->user, grew(from->user, to->user));
+    all->nice = vt_sum(all->nice, grew(from->nice, to->nice));
+    all->system = vt_sum(all->system, grew(from->system, to->system));
+    all->idle = vt_sum(all->idle, grew(from->idle, to->idle));
+    all->iowait = vt_sum(all->iowait, grew(from->iowait, to->iowait));
+    all->irq = vt_sum(all->irq, grew(from->irq, to->irq));
+    all->softirq = vt_sum(all->softirq, grew(from->softirq, to->softirq));
+    all->steal = vt_sum(all->steal, grew(from->steal, to->steal));
+    all->guest = vt_sum(all->guest, grew(from->guest, to->guest));
 }
 
 /* From reading to reading, so that a reboot between two costs that stretch only. */

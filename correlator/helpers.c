@@ -173,19 +173,31 @@ uint64_t vt_helpers_waited(const struct vt_correlator *c, int64_t vm, struct vt_
     return sum;
 }
 
-/* What it waited between the readings around the window, less what was told of waits there. */
-static uint64_t untold_of(const struct vt_helper_log *h, struct vt_window window)
+static uint64_t growth(const struct readings *r, size_t field)
+{
+    const struct vt_helper_time *last = r->after ? r->after : r->to;
+    const uint64_t to = last ? *(const uint64_t *)(const void *)((const char *)last + field) : 0;
+    const uint64_t from = r->from ? *(const uint64_t *)(const void *)((const char *)r->from + field) : 0;
+    return to - vt_min(to, from);
+}
+
+/*
+ * Between the readings around the window: what is not known of it may have been waiting, and if records
+ * were lost, so may be what it waited beyond what was told.
+ */
+static uint64_t untold_of(const struct vt_helper_log *h, struct vt_window window, bool lost)
 {
     const struct readings r = readings_of(h, window);
     const struct vt_helper_time *last = r.after ? r.after : r.to;
+    const uint64_t unknown = growth(&r, offsetof(struct vt_helper_time, lost_ns));
     uint64_t told = 0;
-    if (!last)
-        return 0;
+    if (!last || !lost)
+        return unknown;
     const uint64_t from = r.from ? r.from->at.v : 0;
     for (size_t i = wait_after(h, from); i < h->nr_waits && h->waits[i].from.v < last->at.v; i++)
         told += vt_min(h->waits[i].to.v, last->at.v) - vt_max(h->waits[i].from.v, from);
-    const uint64_t waited = last->waited_ns - vt_min(last->waited_ns, r.from ? r.from->waited_ns : 0);
-    return waited - vt_min(waited, told);
+    const uint64_t waited = growth(&r, offsetof(struct vt_helper_time, waited_ns));
+    return vt_sum(unknown, waited - vt_min(waited, told));
 }
 
 /* Was any record lost about then?  Losses are told once a tick, as the observer is. */
@@ -202,12 +214,6 @@ static bool records_lost(const struct vt_correlator *c, struct vt_window window)
     return false;
 }
 
-static int by_begin(const void *a, const void *b)
-{
-    const struct vt_window *x = a, *y = b;
-    return (x->from.v > y->from.v) - (x->from.v < y->from.v);
-}
-
 int vt_helpers_waits(const struct vt_correlator *c, int64_t vm, struct vt_window window,
                      struct vt_helper_waits *ret)
 {
@@ -219,7 +225,7 @@ int vt_helpers_waits(const struct vt_correlator *c, int64_t vm, struct vt_window
         const struct vt_helper_log *h = &c->helpers[i];
         if (h->row.vm != vm)
             continue;
-        ret->untold_ns += lost ? untold_of(h, window) : 0;
+        ret->untold_ns = vt_sum(ret->untold_ns, untold_of(h, window, lost));
         for (size_t n = wait_after(h, window.from.v); n < h->nr_waits && !r; n++) {
             if (h->waits[n].from.v >= window.to.v)
                 break;
@@ -228,8 +234,6 @@ int vt_helpers_waits(const struct vt_correlator *c, int64_t vm, struct vt_window
                 ret->wait[ret->nr++] = h->waits[n];
         }
     }
-    if (ret->nr)
-        qsort(ret->wait, ret->nr, sizeof(*ret->wait), by_begin);
     return r;
 }
 

@@ -182,6 +182,12 @@ static inline void vt_spend(uint64_t *budget, uint64_t looks)
     *budget -= vt_min(*budget, looks);
 }
 
+/* No more than there is room for. */
+static inline uint64_t vt_sum(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 static inline uint64_t vt_max(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;

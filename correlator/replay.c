@@ -126,6 +126,7 @@ struct replay {
     bool knows_waits; /* the next two: what waits for devices took in the mean, but for the longest quarter
                          (0: even those may have been the host's doing), and but for the shortest, */
     uint64_t short_wait, long_wait; /* of those in which nothing was held */
+    bool knows_ways_in;             /* there are enough before which nothing was held */
     uint64_t usual_way_in;          /* from a wake-up to an idle vCPU at most */
     uint64_t usual_late;            /* timers went off so late at most for reasons that are not the host's */
     uint64_t bound;                 /* of the steps' place on the host's clock, at most */
@@ -217,12 +218,13 @@ static void unite(struct vcpu_delays *v)
     v->nr = n;
 }
 
-static int find_delays_of_any(struct replay *r)
+static int find_delays_of_any(struct replay *r, uint64_t *budget)
 {
     struct vt_helper_waits waits = { 0 };
     struct vcpu_delays *any = &r->any;
     size_t n = 0;
-    r->places_helpers = r->c->host.helper_wait_ns > 0;
+    const uint64_t told_from = r->c->host.helper_wait_ns;
+    r->places_helpers = told_from > 0 && told_from <= VT_HELPER_WAIT_NS;
     int e = r->places_helpers ? vt_helpers_waits(r->c, r->m->row.id, r->window, &waits) : 0;
     for (size_t i = 0; i < r->nr_vcpu; i++)
         n += r->vcpu[i].nr;
@@ -238,6 +240,7 @@ static int find_delays_of_any(struct replay *r)
     if (r->places_helpers)
         r->helpers_waited = waits.untold_ns;
     free(waits.wait);
+    vt_spend(budget, any->nr);
     unite(any);
     return e;
 }
@@ -470,6 +473,16 @@ static void begin_when_resumed(struct replay *r)
     }
 }
 
+static void include(struct vt_window *w, struct vt_window more)
+{
+    if (w->to.v <= w->from.v) {
+        *w = more;
+        return;
+    }
+    w->from.v = vt_min(w->from.v, more.from.v);
+    w->to.v = vt_max(w->to.v, more.to.v);
+}
+
 /* Was the vCPU kept from running then? */
 static bool is_delayed(const struct vcpu_delays *v, uint64_t at)
 {
@@ -486,31 +499,31 @@ static bool is_unticked(const struct replay *r, const struct step *s, const stru
 }
 
 /*
- * The last hold of that other vCPU after whose end the step ran on for a moment only, or during which it was
- * not to be interrupted.  If the step's vCPU was held itself when that hold ended, the two may have had
- * nothing to do with each other.
+ * Holds of that other vCPU after whose end the step ran on for a moment only, or during which it was
+ * not to be interrupted: what lies from the first to the last of them. If the step's vCPU was held itself
+ * when a hold ended, the two may have had nothing to do with each other. There may be too many to look at:
+ * then all of the step is.
  */
-static const struct delay *outlasted_of(const struct replay *r, const struct vcpu_delays *other,
-                                        const struct step *s)
+static void outlasted_of(const struct replay *r, const struct vcpu_delays *other, const struct step *s,
+                         struct vt_window *spun, uint64_t *budget)
 {
-    const struct delay *d;
-    delay_before(other, s->to, &d);
-    for (unsigned int n = 0; d && d >= other->delay && d->to > s->from && n < MOST_HOLDS; d--, n++) {
+    const struct delay *last;
+    delay_before(other, s->to, &last);
+    size_t left = last ? (size_t)(last - other->delay) + 1 : 0;
+    unsigned int looked = 0;
+    for (; left && other->delay[left - 1].to > s->from; left--) {
+        const struct delay *d = &other->delay[left - 1];
+        if (looked++ == MOST_HOLDS) {
+            *spun = (struct vt_window){ { s->from }, { s->to } };
+            break;
+        }
         if (d->to > s->to || !is_hold(d))
             continue;
         if (is_unticked(r, s, d) || (!is_delayed(s->delays, d->to) &&
                                      s->to - d->to - delay_in(s->delays, d->to, s->to) <= RELEASE_NS))
-            return d;
+            include(spun, (struct vt_window){ { d->from }, { d->to } });
     }
-    return NULL;
-}
-
-static const struct delay *outlasted(const struct replay *r, const struct step *s)
-{
-    const struct delay *d = NULL;
-    for (size_t i = 0; i < r->nr_vcpu && !d; i++)
-        d = &r->vcpu[i] == s->delays ? NULL : outlasted_of(r, &r->vcpu[i], s);
-    return d;
+    vt_spend(budget, looked + 1);
 }
 
 /*
@@ -518,18 +531,18 @@ static const struct delay *outlasted(const struct replay *r, const struct step *
  * that runs again, and shortly after that he is through: from when it was held he may have spun, or slept as
  * a vCPU without the guest knowing.  Interrupts that hit him meanwhile cut his step.
  */
-static void find_spinning(struct replay *r)
+static void find_spinning(struct replay *r, uint64_t *budget)
 {
     for (size_t n = 0; n < r->nr_step; n++)
         r->tells_interrupts |= r->step[n].is_hit;
-    for (size_t n = r->nr_step; n-- > 0;) {
+    for (size_t n = r->nr_step; n-- > 0 && *budget;) {
         struct step *s = &r->step[n];
-        const struct delay *d = s->is_hit ? NULL : outlasted(r, s);
-        if (d)
-            s->spun = (struct vt_window){ { d->from }, { d->to } };
+        for (size_t i = 0; i < r->nr_vcpu && !s->is_hit; i++)
+            if (&r->vcpu[i] != s->delays)
+                outlasted_of(r, &r->vcpu[i], s, &s->spun, budget);
         struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
         if (before && s->wake == VTG_WAKE_NONE && s->spun.from.v < before->to && s->from < s->spun.to.v)
-            before->spun = s->spun;
+            include(&before->spun, s->spun);
     }
 }
 
@@ -631,7 +644,7 @@ static uint64_t device_wait(const struct replay *r, const struct step *s, enum p
         return play == EARLIEST ? least : most;
     if (play == EARLIEST)
         return vt_min(least, r->short_wait ? r->short_wait : r->long_wait);
-    return vt_min(most, r->long_wait);
+    return vt_max(least, vt_min(most, r->long_wait));
 }
 
 /* It slept from `end` on (played: `end_played`), and was woken by no task. */
@@ -713,7 +726,8 @@ static int find_usual_way_in(struct replay *r)
     if (!way)
         return -ENOMEM;
     n = find_ways_in(r, false, way);
-    if (n < USUAL_LEAST)
+    r->knows_ways_in = n >= USUAL_LEAST;
+    if (!r->knows_ways_in)
         n = find_ways_in(r, true, way);
     qsort(way, n, sizeof(*way), by_length);
     r->usual_way_in = n ? 2 * way[n / 4] : 0;
@@ -727,7 +741,7 @@ static uint64_t usual_way_in(const struct replay *r, const struct step *s, enum 
     uint64_t since;
     if (play == LATEST)
         return r->usual_way_in;
-    return is_device_wait(r, s, &since) ? r->usual_way_in / 4 : 0;
+    return r->knows_ways_in && is_device_wait(r, s, &since) ? r->usual_way_in / 4 : 0;
 }
 
 /* What others' delays made wait is cold as well when it runs again. */
@@ -845,7 +859,7 @@ static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, stru
 {
     int e = r->nr_step ? find_delays(r) : 0;
     if (!e && r->nr_step)
-        e = find_delays_of_any(r);
+        e = find_delays_of_any(r, budget);
     if (!e && r->nr_step)
         e = name_threads(r);
     if (!e && r->nr_step)
@@ -857,7 +871,7 @@ static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, stru
     for (size_t i = 0; i < r->nr_step; i++) /* who sets the marks waits for the benchmark's end */
         r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
     begin_when_resumed(r);
-    find_spinning(r);
+    find_spinning(r, budget);
     for (size_t i = 0; i < r->nr_step; i++)
         r->step[i].driver = driver_of(r, &r->step[i]);
     e = find_usual_lateness(r);

@@ -20,7 +20,7 @@ versioned_package() {
     apt-cache search --names-only "^linux-image-$dots\.[0-9.]+([+][a-z0-9.]+)?(-[0-9]+)?-$1\$" 2>/dev/null |
       cut -d ' ' -f 1 | sort -V
     apt-cache depends "linux-image-$1" 2>/dev/null |
-      sed -n "s/^ *Depends: \(linux-image-$dots\.[^ ]*\)$/\1/p"
+      sed -n "s/^ *Depends: \(linux-image-$dots\.[^ ]*\)$/\1/p" || true # there may be no such package
   } | tail -n 1
 }
 

@@ -75,6 +75,8 @@ static const char *culprit_name(const struct vt_blame *b)
 static void say_blame(char *line, const struct vtop_model *model, const struct vtop_row *row)
 {
     const uint64_t stolen = row->account.stolen.ns;
+    const struct vt_host *host = &model->head.host;
+    const bool all = host->nr_cpus <= host->elsewhere_cpus + 1; /* CPUs are looked at */
     uint64_t elsewhere = 0;
     bool any = false;
     for (size_t i = 0; i < model->nr_blame && !row->is_vcpu; i++) {
@@ -92,7 +94,7 @@ static void say_blame(char *line, const struct vtop_model *model, const struct v
             row->is_vcpu ? "who stole is told for the guest as a whole"
                          : "stolen by: nobody, as far as is told");
     if (vtop_percent(elsewhere, stolen) >= 0.05)
-        say(line, "  (a CPU idle elsewhere: %.1f%%)", vtop_percent(elsewhere, stolen));
+        say(line, "  (a CPU idle elsewhere: %s%.1f%%)", all ? "" : "~", vtop_percent(elsewhere, stolen));
 }
 
 static void say_books(char *line, const struct vtop_row *row)

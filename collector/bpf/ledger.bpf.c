@@ -27,13 +27,14 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* ---- settings, fixed before loading ---- */
 
-const volatile __u32 own_tgid;               /* the collector's own test guest is not a guest */
-const volatile __u32 exit_isa;               /* enum vt_exit_isa: whose exit reasons */
-const volatile bool ledger_only;             /* integrals only: no slices, nobody's occupancy */
-const volatile __u32 elsewhere_cpus;         /* how many others are looked at when a wait begins; 0: none */
-const volatile __u32 mask_words = 1;         /* of 64 CPUs, that have bits of CPUs there may be */
-const volatile bool without_run_edges;       /* kvm_fpu is off: VMM can't be told from KVM_RUN */
-const volatile __u32 cell_bits;              /* there are 2^cell_bits of them */
+const volatile __u32 own_tgid;       /* the collector's own test guest is not a guest */
+const volatile __u32 exit_isa;       /* enum vt_exit_isa: whose exit reasons */
+const volatile bool ledger_only;     /* integrals only: no slices, nobody's occupancy */
+const volatile __u32 elsewhere_cpus; /* how many others are looked at when a wait begins; 0: none */
+const volatile __u32 mask_words = 1; /* of 64 CPUs, that have bits of CPUs that are online */
+const volatile __u64 online_cpus[VT_MAX_RUNNING / 64]; /* as they were when it was loaded */
+const volatile bool without_run_edges;                 /* kvm_fpu is off: VMM can't be told from KVM_RUN */
+const volatile __u32 cell_bits;                        /* there are 2^cell_bits of them */
 const volatile __u64 cells_room, cells_call; /* how many may wait; at how many the reader is called */
 
 /* ---- shared with user space ---- */
@@ -219,7 +220,8 @@ static __cold void ring_bell(void)
     __u64 nothing = 0;
 
     told.rung = 1;
-    bpf_ringbuf_output(&bell, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);
+    if (bpf_ringbuf_output(&bell, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP))
+        told.rung = 0;
 }
 
 static __always_inline struct vt_cell *cell_at(__u64 count)
@@ -353,16 +355,19 @@ static __always_inline bool has_idle(struct task_struct *task, __u64 mask, __u32
 static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
 {
     const __u64 mask = (__u64)task->cpus_ptr;
-    const __u32 words = mask_words, others = (__u32)task->nr_cpus_allowed - 1;
-    __u32 left = others < elsewhere_cpus ? others : elsewhere_cpus;
+    const __u32 words = mask_words;
+    __u32 left = elsewhere_cpus;
     __u64 own = 0, word = 0;
 
     for (__u32 step = 0; step <= VT_ELSEWHERE_WORDS && step <= words && left; step++) {
         __u32 at = permitted_word(cpu, step, words);
         if (step == words)
             word = own;
-        else if (bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
+        else if (at >= VT_MAX_RUNNING / 64 ||
+                 bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
             break;
+        else
+            word &= online_cpus[at];
         if (step == 0)
             own = word;
         if (has_idle(task, permitted_part(word, cpu, step, words), at * 64, &left))
@@ -371,9 +376,18 @@ static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
     return false;
 }
 
+static __always_inline bool is_throttled(struct task_struct *task)
+{
+    struct task_struct___throttled *t = (void *)task;
+
+    if (bpf_core_field_exists(t->throttled))
+        return t->throttled;
+    return task->se.cfs_rq && task->se.cfs_rq->throttle_count > 0;
+}
+
 static __cold void mark_elsewhere(struct vt_slot *s, struct task_struct *task, __u32 cpu)
 {
-    if (s->state == VT_THROTTLED || !is_idle_elsewhere(task, cpu))
+    if (s->state == VT_THROTTLED || is_throttled(task) || !is_idle_elsewhere(task, cpu))
         return;
     machine_lock(s);
     s->open.flags |= VT_SLICE_ELSEWHERE;
@@ -525,6 +539,14 @@ static __always_inline struct vt_slot *slot_of_binding(const struct binding *b)
     return b ? live_slot(b->slot, b->generation) : 0;
 }
 
+/* What every other thread pays: one load instead of a call. */
+static __always_inline bool has_no_storage(struct task_struct *task)
+{
+    struct task_struct___storage *t = (void *)task;
+
+    return bpf_core_field_exists(t->bpf_storage) && !t->bpf_storage;
+}
+
 /*
  * Look-ups of task storage may fail when they nest on a CPU (before 6.2 it has
  * one busy flag a CPU): an interrupt that wakes a vCPU in the middle of one
@@ -534,12 +556,7 @@ static __always_inline struct vt_slot *slot_of_binding(const struct binding *b)
  */
 static __always_inline struct binding *binding_of(struct task_struct *task)
 {
-    struct task_struct___storage *t = (void *)task;
-
-    /* what every other thread pays: one load instead of a call */
-    if (bpf_core_field_exists(t->bpf_storage) && !t->bpf_storage)
-        return 0;
-    return bpf_task_storage_get(&bindings, task, 0, 0);
+    return has_no_storage(task) ? 0 : bpf_task_storage_get(&bindings, task, 0, 0);
 }
 
 static __noinline struct vt_slot *slot_from_storage(struct task_struct *task, __u64 *remember)
@@ -564,13 +581,11 @@ static __always_inline struct vt_slot *slot_remembered(struct task_struct *task,
 
 static __always_inline struct vt_slot *slot_of(struct task_struct *task)
 {
-    struct task_struct___storage *t = (void *)task;
     __u32 hash = (__u32)task->pid % REMEMBERED;
     struct vt_slot *s;
     __u64 *found;
 
-    /* what every other thread pays: one load */
-    if (bpf_core_field_exists(t->bpf_storage) && !t->bpf_storage)
+    if (has_no_storage(task))
         return 0;
     found = bpf_map_lookup_elem(&remembered, &hash);
     s = found ? slot_remembered(task, *(volatile __u64 *)found) : 0;
@@ -1039,15 +1054,6 @@ static __always_inline void mode_edge(struct vt_slot *s, __u64 now, __u32 from, 
 
 /* ---- scheduling edges ---- */
 
-static __always_inline bool is_throttled(struct task_struct *task)
-{
-    struct task_struct___throttled *t = (void *)task;
-
-    if (bpf_core_field_exists(t->throttled))
-        return t->throttled;
-    return task->se.cfs_rq && task->se.cfs_rq->throttle_count > 0;
-}
-
 /*
  * How long the task's cfs_rq was throttled so far, by the kernel's own account,
  * the present time included; its clock is sched_info's.  A task waits on after
@@ -1124,8 +1130,10 @@ static __cold void become_traced(struct vt_slot *s, struct task_struct *task, __
     };
     struct binding next = {};
 
+    if (!b) /* it was being looked up just now: at its next stop */
+        return;
     end_life(s, now);
-    s = b ? fill_slot(task, &vm, VT_SLOT_THREAD, now, &next) : 0;
+    s = fill_slot(task, &vm, VT_SLOT_THREAD, now, &next);
     if (!s)
         return;
     machine_lock(s);
@@ -1194,6 +1202,7 @@ static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *nex
                                       __u64 now, __u64 since)
 {
     struct machine_sched_info info = sched_info_of(next);
+    bool was_off = s->sched != VT_SCHED_ON_CPU; /* else its switch-out was missed */
 
     wait_ends(s);
     machine_lock(s);
@@ -1204,7 +1213,8 @@ static __always_inline bool switch_in(struct vt_slot *s, struct task_struct *nex
     machine_switch_in(s, now, bpf_get_smp_processor_id(), cpu_was_idle, &info);
     if (s->kind == VT_SLOT_HELPER) {
         __builtin_memcpy(s->comm, next->comm, VT_COMM_LEN); /* it may have got its name after its birth */
-        emit_wait(s);
+        if (was_off)
+            emit_wait(s);
     }
     read_tsc(s, now);
     machine_unlock(s);

@@ -21,8 +21,8 @@
 
 #define VT_CELL_WORDS 7
 #define VT_CELL_BYTES 64
-#define VT_CELLS_SPARE                                                                                       \
-    12 /* of a CPU: a slice, of the most cells, from a task, a softirq, an interrupt and an NMI */
+/* Of a CPU: a slice, of the most cells, from a task, a softirq, an interrupt and an NMI. */
+#define VT_CELLS_SPARE 12
 
 /* Slot + generation name the vCPU. */
 enum vt_cell_type {
@@ -45,7 +45,8 @@ struct vt_cell {
 #define VT_SLICE_CELLS ((sizeof(struct vt_slice) + 8 * VT_CELL_WORDS - 1) / (8 * VT_CELL_WORDS))
 
 _Static_assert(sizeof(struct vt_cell) == VT_CELL_BYTES, "a cell is a cache line");
-_Static_assert(sizeof(struct vt_segment) <= 8 * VT_CELL_WORDS && sizeof(struct vt_move) <= 8 * VT_CELL_WORDS,
+_Static_assert(sizeof(struct vt_segment) <= 8 * VT_CELL_WORDS &&
+                   sizeof(struct vt_move) <= 8 * VT_CELL_WORDS && sizeof(struct vt_wait) <= 8 * VT_CELL_WORDS,
                "in one cell");
 _Static_assert(4 * VT_SLICE_CELLS <= VT_CELLS_SPARE, "see VT_CELLS_SPARE");
 
@@ -63,7 +64,8 @@ static inline __attribute__((always_inline)) vt_u64 vt_cells_take(struct vt_cell
 {
     const vt_u64 read = *(volatile vt_u64 *)&c->read;
 
-    if (__builtin_expect(*(volatile vt_u64 *)&c->taken + nr - read > room, 0))
+    /* signed: where loads may change places `taken` may be the older one */
+    if (__builtin_expect((vt_s64)(*(volatile vt_u64 *)&c->taken + nr - read) > (vt_s64)room, 0))
         return VT_NO_CELL;
     return __sync_fetch_and_add(&c->taken, nr);
 }
@@ -82,11 +84,15 @@ static inline __attribute__((always_inline)) void vt_cell_tell(struct vt_cell *c
     const vt_u64 head = /* little-endian */
         type | (vt_u64)round << 8 | (vt_u64)slot << 16 | (vt_u64)generation << 32;
 
-#if defined(__x86_64__) || defined(__TARGET_ARCH_x86) /* stores are seen in their order */
+#ifdef __bpf__ /* has no store that releases before 6.15; of x86 every store is seen in its order */
+#ifdef __TARGET_ARCH_x86
     __asm__ volatile("" ::: "memory");
     *(volatile vt_u64 *)cell = head;
 #else
     __sync_lock_test_and_set((vt_u64 *)cell, head); /* BPF's exchange is a full barrier */
+#endif
+#else
+    __atomic_store_n((vt_u64 *)(void *)cell, head, __ATOMIC_RELEASE);
 #endif
 }
 

@@ -26,12 +26,14 @@
 typedef uint64_t vt_u64;
 typedef uint32_t vt_u32;
 typedef int32_t vt_s32;
+typedef int64_t vt_s64;
 typedef uint16_t vt_u16;
 typedef uint8_t vt_u8;
 #else
 typedef unsigned long long vt_u64;
 typedef unsigned int vt_u32;
 typedef int vt_s32;
+typedef long long vt_s64;
 typedef unsigned short vt_u16;
 typedef unsigned char vt_u8;
 #endif
@@ -77,9 +79,10 @@ enum vt_slice_flags {
 };
 
 /*
- * Looked for when a wait begins (not when it goes on elsewhere, nor if a quota holds the vCPU), among
- * so many permitted CPUs, those that follow by number the one it waits for, cyclically; of one with
- * nothing to run at that moment. On a host of one CPU more that is all of them, else the mark may be
+ * Looked for when a wait begins (not when it goes on elsewhere, nor if a quota holds the vCPU, nor if its
+ * begin is only known from the kernel's account), among so many permitted CPUs, those that follow by number
+ * the one it waits for, cyclically; of one with nothing to run at that moment. Of those that were online when
+ * the recorder began: where these are one more, that is all of them, else the mark may be
  * missing where it is due. Masks of more words than that are not gone through to their end.
  */
 #define VT_ELSEWHERE_CPUS  8

@@ -16,12 +16,16 @@ const volatile __u32 thread;
 
 __u64 waits, marked, marked_ns;
 __u64 since; /* of a marked wait under way, 0: of none */
-__u64 idle;  /* a bit for each CPU, of the first 64 */
+bool is_waiting;
+__u64 idle; /* a bit for each CPU, of the first 64 */
 
 static __always_inline void wait_begins(struct task_struct *task, __u32 here)
 {
     __u64 mask = 0;
 
+    if (is_waiting) /* one that is queued may be woken again */
+        return;
+    is_waiting = true;
     bpf_probe_read_kernel(&mask, sizeof(mask), BPF_CORE_READ(task, cpus_ptr));
     waits++;
     since = mask & idle & ~(1ull << (here & 63)) ? bpf_ktime_get_ns() : 0;
@@ -37,6 +41,8 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
         __sync_fetch_and_or(&idle, own);
     else
         __sync_fetch_and_and(&idle, ~own);
+    if ((__u32)next->pid == thread)
+        is_waiting = false;
     if ((__u32)next->pid == thread && since) {
         marked++;
         marked_ns += bpf_ktime_get_ns() - since;
