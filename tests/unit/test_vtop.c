@@ -583,9 +583,14 @@ static void details_name_the_debtors_the_greatest_first(void **state)
     assert_string_equal(d.line[1], "PREEMPTED 75.0% 750.0 ms  RUN 25.0% 250.0 ms");
     assert_string_equal(d.line[2], "stolen by: host 66.7%  db 33.3%");
     m->blame[0].elsewhere_ns = 15 * PERCENT;
+    m->snapshot.host.elsewhere_cpus = 8;
     update(m);
     vtop_detail_fill(&d, &m->model, find_row(m, "web"), false);
     assert_string_equal(d.line[2], "stolen by: host 66.7%  db 33.3%  (a CPU idle elsewhere: 20.0%)");
+    m->snapshot.host.nr_cpus = 10; /* one may have been missed */
+    update(m);
+    vtop_detail_fill(&d, &m->model, find_row(m, "web"), false);
+    assert_string_equal(d.line[2], "stolen by: host 66.7%  db 33.3%  (a CPU idle elsewhere: ~20.0%)");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
