@@ -8,8 +8,8 @@
 /* Cells are given back by so many: each time costs the writers a line. */
 enum { GIVE_BACK = 128 };
 
-/* The spare ones are at most an eighth of all. */
-enum { TIMES_SPARE = 8 };
+/* The spare ones are at most half of all. */
+enum { TIMES_SPARE = 2 };
 
 uint32_t vt_cells_bits(uint64_t bytes, uint32_t nr_cpus)
 {
