@@ -363,11 +363,12 @@ static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
         __u32 at = permitted_word(cpu, step, words);
         if (step == words)
             word = own;
-        else if (at >= VT_MAX_RUNNING / 64 ||
-                 bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
+        else if (bpf_probe_read_kernel(&word, sizeof(word), (void *)(mask + at * sizeof(word))))
             break;
-        else
-            word &= online_cpus[at];
+        machine_check_again(at);
+        if (at >= VT_MAX_RUNNING / 64)
+            break;
+        word &= online_cpus[at];
         if (step == 0)
             own = word;
         if (has_idle(task, permitted_part(word, cpu, step, words), at * 64, &left))
