@@ -323,14 +323,14 @@ static __cold void find_run_queue(struct run_queue *q, const struct task_group *
 }
 
 /* As idle_cpu() has it, kernel/sched/syscalls.c. Read without its lock: it was so just now. */
-static __always_inline bool is_idle(struct task_struct *task, __u32 cpu)
+static __always_inline bool is_idle(__u64 group, __u32 cpu)
 {
     struct run_queue *q = bpf_map_lookup_elem(&run_queues, &cpu);
 
     if (!q)
         return false;
     if (seldom(!q->rq))
-        find_run_queue(q, task->sched_task_group, cpu);
+        find_run_queue(q, (const struct task_group *)group, cpu);
     const struct rq *rq = (const struct rq *)q->rq;
     if (!rq || BPF_CORE_READ(rq, nr_running) || (__u64)BPF_CORE_READ(rq, curr) != q->idle)
         return false;
@@ -340,10 +340,10 @@ static __always_inline bool is_idle(struct task_struct *task, __u32 cpu)
 }
 
 /* Is one of these CPUs, from `first` on, idle? No more than *left are looked at. */
-static __always_inline bool has_idle(struct task_struct *task, __u64 mask, __u32 first, __u32 *left)
+static __always_inline bool has_idle(__u64 group, __u64 mask, __u32 first, __u32 *left)
 {
     for (__u32 i = 0; i < VT_ELSEWHERE_CPUS && mask && *left; i++) {
-        if (is_idle(task, first + permitted_lowest(mask)))
+        if (is_idle(group, first + permitted_lowest(mask)))
             return true;
         mask &= mask - 1;
         --*left;
@@ -351,10 +351,12 @@ static __always_inline bool has_idle(struct task_struct *task, __u64 mask, __u32
     return false;
 }
 
-/* Of a task that may use more than one CPU and waits for this one: is another idle? */
-static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
+/*
+ * Of a task that may use more than one CPU and waits for this one: is another idle?  Its mask and its group
+ * are kernel addresses. A global function, which the verifier goes through once, not for each call.
+ */
+__noinline int is_idle_elsewhere(__u64 mask, __u64 group, __u32 cpu)
 {
-    const __u64 mask = (__u64)task->cpus_ptr;
     const __u32 words = mask_words;
     __u32 left = elsewhere_cpus;
     __u64 own = 0, word = 0;
@@ -371,7 +373,7 @@ static __noinline bool is_idle_elsewhere(struct task_struct *task, __u32 cpu)
         word &= online_cpus[at];
         if (step == 0)
             own = word;
-        if (has_idle(task, permitted_part(word, cpu, step, words), at * 64, &left))
+        if (has_idle(group, permitted_part(word, cpu, step, words), at * 64, &left))
             return true;
     }
     return false;
@@ -388,7 +390,9 @@ static __always_inline bool is_throttled(struct task_struct *task)
 
 static __cold void mark_elsewhere(struct vt_slot *s, struct task_struct *task, __u32 cpu)
 {
-    if (s->state == VT_THROTTLED || is_throttled(task) || !is_idle_elsewhere(task, cpu))
+    if (s->state == VT_THROTTLED || is_throttled(task) ||
+        !is_idle_elsewhere((__u64)BPF_CORE_READ(task, cpus_ptr), (__u64)BPF_CORE_READ(task, sched_task_group),
+                           cpu))
         return;
     machine_lock(s);
     s->open.flags |= VT_SLICE_ELSEWHERE;
