@@ -698,33 +698,46 @@ static __always_inline struct machine_sched_info sched_info_of(struct task_struc
 
 /* ---- KVM's own statistics ---- */
 
+/* No other thread's life of this vCPU has begun. */
+static __always_inline bool is_bound_here(const struct vt_slot *s)
+{
+    __u64 vcpu = s->vcpu;
+    struct binding *b = bpf_map_lookup_elem(&slot_of_vcpu, &vcpu);
+
+    return b && b->slot == s->index && b->generation == s->generation;
+}
+
 /*
  * Elsewhere than in the thread itself a vCPU may be gone, and its memory
  * another's: a VM's users are none before its vCPUs are given back, and
- * kvm_vcpu.pid is who ran it last.
+ * kvm_vcpu.pid is who ran it last.  When another thread takes it over, KVM_RUN
+ * sets the pid and then waits for RCU, for milliseconds, before that thread's
+ * life begins: until then KVM's counts are still of ours (virt/kvm/kvm_main.c).
  */
-static __always_inline bool is_vcpu_of(__u64 vcpu, __u32 tid)
+static __always_inline bool has_vcpu(const struct vt_slot *s)
 {
-    struct kvm_vcpu *v = (struct kvm_vcpu *)vcpu;
+    struct kvm_vcpu *v = (struct kvm_vcpu *)s->vcpu;
+    __u32 ran_last;
 
-    return BPF_CORE_READ(v, kvm, users_count.refs.counter) > 0 &&
-           (__u32)BPF_CORE_READ(v, pid, numbers[0].nr) == tid;
+    if (!v || BPF_CORE_READ(v, kvm, users_count.refs.counter) <= 0 || (__u64)BPF_CORE_READ(v, kvm) != s->kvm ||
+        (__u32)BPF_CORE_READ(v, vcpu_id) != s->vcpu_id)
+        return false;
+    ran_last = (__u32)BPF_CORE_READ(v, pid, numbers[0].nr);
+    return ran_last == s->tid || (ran_last && is_bound_here(s));
 }
 
-/* False: it is no more that vCPU, or that thread's; what was copied is not to be used. */
-static __noinline bool copy_kvm_stats(__u64 vcpu, __u32 tid, __u64 *to)
+/* False: it was no more that thread's vCPU while they were copied; they are not to be used. */
+static __noinline bool copy_kvm_stats(const struct vt_slot *s, __u64 *to)
 {
-    __u64 stat = vcpu + bpf_core_field_offset(struct kvm_vcpu, stat);
+    __u64 stat = s->vcpu + bpf_core_field_offset(struct kvm_vcpu, stat);
     __u32 bytes = bpf_core_field_size(struct kvm_vcpu, stat);
 
-    if (!vcpu || !to || !is_vcpu_of(vcpu, tid))
-        return false;
     for (__u32 i = 0; i < VT_KVM_STATS_MAX && i < nr_kvm_stats; i++) {
         __u32 at = kvm_stat_at[i];
         if (at + sizeof(*to) <= bytes)
             bpf_probe_read_kernel(&to[i], sizeof(*to), (void *)(stat + at));
     }
-    return is_vcpu_of(vcpu, tid);
+    return has_vcpu(s);
 }
 
 static __always_inline struct vt_kvm_life *kvm_life_of(__u32 slot)
@@ -736,7 +749,7 @@ static __always_inline void kvm_life_begins(const struct vt_slot *s, __u32 slot)
 {
     struct vt_kvm_life *l = kvm_life_of(slot);
 
-    if (l && copy_kvm_stats(s->vcpu, s->tid, l->birth))
+    if (l && has_vcpu(s) && copy_kvm_stats(s, l->birth))
         l->begun = s->generation;
 }
 
@@ -745,8 +758,8 @@ static __always_inline void kvm_life_ends(const struct vt_slot *s, __u32 slot)
 {
     struct vt_kvm_life *l = kvm_life_of(slot);
 
-    if (l && s->kind == VT_SLOT_VCPU && copy_kvm_stats(s->vcpu, s->tid, l->end))
-        l->ended = s->generation;
+    if (l && s->kind == VT_SLOT_VCPU && has_vcpu(s))
+        l->ended = copy_kvm_stats(s, l->end) ? s->generation : 0;
 }
 
 /* What the vCPU's next life counts from, its last one counts up to. */
@@ -777,7 +790,7 @@ int read_kvm_stats(__u64 *ctx)
 
     if (!s || s->generation != (__u32)ctx[1] || s->kind != VT_SLOT_VCPU)
         return 0;
-    return copy_kvm_stats(s->vcpu, s->tid, kvm_stats_now);
+    return has_vcpu(s) && copy_kvm_stats(s, kvm_stats_now);
 }
 
 /* ---- birth ---- */
@@ -1431,9 +1444,8 @@ int BPF_PROG(on_sched_migrate_task, struct task_struct *task, int to_cpu)
 static __always_inline void forget_vcpu(struct vt_slot *s)
 {
     __u64 vcpu = s->vcpu;
-    struct binding *b = bpf_map_lookup_elem(&slot_of_vcpu, &vcpu);
 
-    if (b && b->generation == s->generation && slot_at(b->slot) == s)
+    if (is_bound_here(s))
         bpf_map_delete_elem(&slot_of_vcpu, &vcpu);
 }
 

@@ -103,13 +103,10 @@ events() {
   [ "$(counter mix halt_exits)" -gt 0 ] # how many depends on how slow the testbed is
 }
 
-# Of the life in the other thread nothing may be told (now and then, the reason is not known): then the sums are
-# of less, and that recording says nothing here.
 @test "they are what the kernel tells the monitor itself" {
-  local i told=0 lives='[.guests[] | select(.name | startswith("oddvmm/")).vcpus[]]'
+  local i lives='[.guests[] | select(.name | startswith("oddvmm/")).vcpus[]]'
   for i in 1 2 3 4 5; do
-    [ "$(jq "$lives | length > 0 and all(.kvm_stats != null)" "$result/out/odd$i.json")" = true ] || continue
-    told=$((told + 1))
+    jq -e "$lives | length > 0 and all(.kvm_stats != null)" "$result/out/odd$i.json"
     jq -r "[$lives[].kvm_stats | to_entries[]] | group_by(.key)[] | \"\(.[0].key) \(map(.value.count) | add)\"" \
       "$result/out/odd$i.json" | sort >"$BATS_TEST_TMPDIR/recorded"
     sort "$result/out/odd$i.own" | join - "$BATS_TEST_TMPDIR/recorded" >"$BATS_TEST_TMPDIR/both"
@@ -118,7 +115,6 @@ events() {
     [ "$(wc -l <"$BATS_TEST_TMPDIR/both")" -ge 30 ]
     [ "$(awk '$1 == "io_exits" { print $2 }' "$BATS_TEST_TMPDIR/both")" -gt 100 ]
   done
-  [ "$told" -gt 0 ]
 }
 
 @test "the text report names them" {
