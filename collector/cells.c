@@ -83,6 +83,8 @@ static int tell(const struct vt_cells_reader *r, uint64_t at, const struct vt_ce
         return to->move ? to->move(to->context, c->slot, c->generation, (const void *)c->words) : 0;
     case VT_CELL_WAIT:
         return to->wait ? to->wait(to->context, c->slot, c->generation, (const void *)c->words) : 0;
+    case VT_CELL_OUTER:
+        return to->outer ? to->outer(to->context, c->slot, c->generation, (const void *)c->words) : 0;
     default:
         return 0;
     }

@@ -15,6 +15,7 @@ struct vt_cell_sinks {
     int (*segment)(void *context, const struct vt_segment *segment);
     int (*move)(void *context, uint32_t slot, uint32_t generation, const struct vt_move *move);
     int (*wait)(void *context, uint32_t slot, uint32_t generation, const struct vt_wait *wait);
+    int (*outer)(void *context, uint32_t slot, uint32_t generation, const struct vt_outer *outer);
 };
 
 /** Cells that are mapped, and their counts: both are its maker's. */

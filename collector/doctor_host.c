@@ -33,17 +33,6 @@ void doctor_clock(const struct doctor *d, struct doctor_finding *f)
                      host.clocksource[0] ? host.clocksource : "unknown");
 }
 
-/* CPUID 0x40000001 of KVM, bit 5: KVM_FEATURE_STEAL_TIME (Documentation/virt/kvm/x86/cpuid.rst). */
-static bool tells_steal(const char *hypervisor)
-{
-    unsigned a, b, c, d;
-
-    if (strncmp(hypervisor, "KVMKVMKVM", 9) != 0)
-        return false;
-    __cpuid(0x40000001, a, b, c, d);
-    return a & 1u << 5;
-}
-
 void doctor_outer_host(const struct doctor *d, struct doctor_finding *f)
 {
     struct vt_host host = { 0 };
@@ -58,13 +47,14 @@ void doctor_outer_host(const struct doctor *d, struct doctor_finding *f)
     }
     doctor_found(f, DOCTOR_LIMITED, "this host is itself a VM (%s); stolen from it since boot: %.2f s%s",
                  host.hypervisor[0] ? host.hypervisor : "it reports steal", (double)o.host_steal_ns / 1e9,
-                 o.host_steal_ns || tells_steal(host.hypervisor) ? "" : ", which it may not be told");
-    doctor_advise(f,
-                  o.host_steal_ns || tells_steal(host.hypervisor)
-                      ? "what the outer host takes is known as a sum per CPU only: it lies inside used and "
-                        "widens the bounds."
-                      : "what the outer host takes can't be known: it lies inside used, unseen.",
-                  "record on the outer host, or keep it quiet.");
+                 o.host_steal_ns || vt_host_is_told_steal() ? "" : ", which it may not be told");
+    doctor_advise(
+        f,
+        o.host_steal_ns || vt_host_is_told_steal()
+            ? "what the outer host takes lies inside used; it is told of each vCPU where this kernel "
+              "has CONFIG_PARAVIRT_TIME_ACCOUNTING, else as a sum that widens the bounds."
+            : "what the outer host takes can't be known: it lies inside used, unseen.",
+        "record on the outer host, or keep it quiet.");
 }
 
 static void burn(uint64_t ns)

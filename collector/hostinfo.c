@@ -77,6 +77,19 @@ static void hypervisor(char *out, size_t size)
     snprintf(out, size, "%s", text);
 }
 
+/* CPUID 0x40000001 of KVM, bit 5: KVM_FEATURE_STEAL_TIME (Documentation/virt/kvm/x86/cpuid.rst). */
+bool vt_host_is_told_steal(void)
+{
+    char name[32] = { 0 };
+    unsigned a, b, c, d;
+
+    hypervisor(name, sizeof(name));
+    if (strncmp(name, "KVMKVMKVM", 9) != 0)
+        return false;
+    __cpuid(0x40000001, a, b, c, d);
+    return a & 1u << 5;
+}
+
 enum vt_exit_isa vt_exit_isa_here(void)
 {
     struct utsname u;

@@ -15,6 +15,8 @@ size_t vt_slurp(const char *path, char *buf, size_t size);
 
 /** Whose KVM module is loaded: the exits' reasons are its numbers. */
 enum vt_exit_isa vt_exit_isa_here(void);
+/** Is this host KVM's guest, and told what is stolen of its CPUs? */
+bool vt_host_is_told_steal(void);
 
 /** Fills the facts that do not change; begin, end and probes are the caller's. */
 void vt_host_describe(struct vt_host *ret);

@@ -247,6 +247,16 @@ static void choose_elsewhere(struct vt_probes *p, const struct btfs *b, bool led
     }
 }
 
+/* The run queues' clocks leave out what is stolen of their CPUs (CONFIG_PARAVIRT_TIME_ACCOUNTING). */
+static void choose_outer(struct vt_probes *p, const struct btfs *b, bool ledger_only)
+{
+    const int id = btf__find_by_name_kind(b->btf[0], "rq", BTF_KIND_STRUCT);
+
+    p->bpf->rodata->tells_outer =
+        !ledger_only && vt_host_is_told_steal() && tells_run_queues(b->btf[0]) && id > 0 &&
+        member_type(b->btf[0], btf__type_by_id(b->btf[0], (uint32_t)id), "prev_steal_time_rq");
+}
+
 static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err *err)
 {
     struct btfs b = { 0 };
@@ -268,6 +278,7 @@ static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err 
     }
     choose_addresses(p);
     choose_elsewhere(p, &b, ledger_only);
+    choose_outer(p, &b, ledger_only);
     btfs_release(&b);
     if (!fitting)
         return vt_fail(err, ENOTSUP, "this kernel's sched_switch tracepoint has an unknown form");
@@ -557,6 +568,11 @@ struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const 
 bool vt_probes_addresses_on(const struct vt_probes *p)
 {
     return p->addresses;
+}
+
+bool vt_probes_tell_outer_steal(const struct vt_probes *p)
+{
+    return p->bpf->rodata->tells_outer;
 }
 
 uint32_t vt_probes_elsewhere_cpus(const struct vt_probes *p)

@@ -79,6 +79,8 @@ struct vt_kvm_look vt_probes_kvm_look(struct vt_probes *p, uint32_t slot, const 
 
 /** Among how many other CPUs an idle one is looked for when a wait begins; 0: slices are not marked. */
 uint32_t vt_probes_elsewhere_cpus(const struct vt_probes *p);
+/** Is this host's own steal told of each vCPU (struct vt_outer_steal)? */
+bool vt_probes_tell_outer_steal(const struct vt_probes *p);
 
 /** Is what exits accessed being counted? */
 bool vt_probes_addresses_on(const struct vt_probes *p);

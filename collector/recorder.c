@@ -165,9 +165,25 @@ static int on_wait(void *context, uint32_t slot, uint32_t generation, const stru
     return e;
 }
 
+static int on_outer(void *context, uint32_t slot, uint32_t generation, const struct vt_outer *outer)
+{
+    struct vt_recorder *r = context;
+    struct vt_outer_steal row = { 0, { outer->from }, { outer->to }, outer->ns };
+
+    int e = 0;
+
+    for (struct vt_recorder *to = r; to && !e; to = to->next) {
+        if (row.to.v <= to->host.begin.v)
+            continue;
+        row.vcpu = life_of(to, slot, generation, r->err);
+        e = row.vcpu <= 0 ? (int)row.vcpu : vt_store_put_outer_steal(to->store, &row, r->err);
+    }
+    return e;
+}
+
 int vt_recorder_drain(struct vt_recorder *r, struct vt_err *err)
 {
-    const struct vt_cell_sinks sinks = { r, on_slice, on_segment, on_move, on_wait };
+    const struct vt_cell_sinks sinks = { r, on_slice, on_segment, on_move, on_wait, on_outer };
 
     r->err = err;
     return vt_probes_drain(r->probes, &sinks);
@@ -182,6 +198,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
     r->host.helper_wait_ns = r->host.ledger_only ? 0 : VT_HELPER_WAIT_NS;
     r->host.exit_addresses = vt_probes_addresses_on(r->probes);
     r->host.elsewhere_cpus = vt_probes_elsewhere_cpus(r->probes);
+    r->host.tells_outer_steal = vt_probes_tell_outer_steal(r->probes);
     if (only)
         memcpy(r->host.only, only, strnlen(only, sizeof(r->host.only) - 1));
 }

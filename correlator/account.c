@@ -27,6 +27,8 @@ void vt_sums_add_piece(void *context, const struct vt_piece *p)
         return;
     }
     s->on_cpu_ns += p->to - p->from;
+    s->outer.least += p->outer.least;
+    s->outer.most += p->outer.most;
     s->resumptions += p->resumed;
     for (unsigned int i = 0; i < VT_NR_ON_CPU; i++) {
         s->state[vt_on_cpu_state[i]] += p->split[i];
@@ -47,6 +49,8 @@ void vt_sums_add(struct vt_sums *to, const struct vt_sums *from)
         to->class_bound[i] += from->class_bound[i];
     to->wake_idle_ns += from->wake_idle_ns;
     to->on_cpu_ns += from->on_cpu_ns;
+    to->outer.least += from->outer.least;
+    to->outer.most += from->outer.most;
     to->resumptions += from->resumptions;
 }
 
@@ -199,6 +203,9 @@ void vt_account_fill(struct vt_account *a, const struct vt_sums *s, uint64_t win
         lower(&a->used, VT_ESTIMATED);
         lower(&a->overhead, VT_ESTIMATED);
     }
+    a->outer.ns = s->outer.least + (s->outer.most - s->outer.least) / 2;
+    a->outer.bound_ns = s->outer.most - a->outer.ns;
+    a->outer.accuracy = a->outer.bound_ns ? VT_BOUNDED : VT_EXACT;
     if (!vt_sums_has_demand(s, window_ns))
         return;
     uint64_t run = a->used.ns + a->overhead.ns, run_bound = a->used.bound_ns + a->overhead.bound_ns;

@@ -49,7 +49,7 @@
 
 /* clang-format off */
 #define ASSUMED_OF_ALL                                            \
-    "; all of this host's own steal in the window may have hit it" \
+    "; this host's own steal, where it is not told of each vCPU, may all have hit it" \
     "; time of unknown state may have been delay"
 #define ASSUMED_OF_IDLE                                                           \
     "same frequency and host load; the work itself does not depend on timing"     \
@@ -149,9 +149,10 @@ struct edge {
 struct delays {
     struct edge *edge;
     size_t nr_edge, room_edge;
-    uint64_t sum;        /* all delay */
-    uint64_t since_idle; /* of it after the last idle stretch */
-    uint64_t cold;       /* what all that may have cost in cold caches (see without_exits()) */
+    uint64_t sum;              /* all delay */
+    uint64_t since_idle;       /* of it after the last idle stretch */
+    uint64_t outer_since_idle; /* this host's own steal, at least */
+    uint64_t cold;             /* what all that may have cost in cold caches (see without_exits()) */
     uint64_t lost;
     const struct vt_machine *m;
     uint64_t guest_kernel; /* on a CPU, of a guest whose kernel is a process of its own */
@@ -183,7 +184,8 @@ static void delay_piece(void *context, const struct vt_piece *p)
     struct delays *d = context;
     if (p->on_cpu) {
         if (p->split[VT_ON_POLL])
-            d->since_idle = 0;
+            d->since_idle = d->outer_since_idle = 0;
+        d->outer_since_idle += p->outer.least;
         d->lost += p->split[VT_ON_LOST];
         if (p->life && vt_is_guest_kernel(d->m, p->life))
             d->guest_kernel += p->split[VT_ON_RUN];
@@ -196,7 +198,7 @@ static void delay_piece(void *context, const struct vt_piece *p)
         put_delay(d, p->from, p->to);
         break;
     case VT_CLASS_IDLE:
-        d->since_idle = 0;
+        d->since_idle = d->outer_since_idle = 0;
         d->cold += COLD_MOST_NS; /* longer than alone, and others ran meanwhile */
         break;
     case VT_CLASS_UNKNOWN:
@@ -259,13 +261,26 @@ static uint64_t outer_steal(const struct vt_correlator *c, struct vt_window w)
     return less(after, before) + (c->host.hypervisor[0] && c->nr_observers ? missing + STEAL_UNIT_NS : 0);
 }
 
+/*
+ * How much of it fell on the vCPUs, by `all` where it is told of each, and how much of that made the window
+ * longer for certain.
+ */
+static struct vt_outer_range outer_range(const struct vt_correlator *c, struct vt_window w,
+                                         const struct vt_sums *all, uint64_t since_idle)
+{
+    if (c->host.tells_outer_steal)
+        return (struct vt_outer_range){ since_idle, all->outer.most };
+    return (struct vt_outer_range){ 0, vt_min(outer_steal(c, w), all->on_cpu_ns) };
+}
+
 /* What the guest's CPU time holds that it would not have used undisturbed: between the two. */
 struct excess {
     uint64_t least, most;
-    uint64_t resume_ns;      /* of `most`: what each resumption cost */
-    uint64_t other;          /* of `most`: what was no resumption's doing */
-    uint64_t delay;          /* that is not in it: of all vCPUs */
-    uint64_t helpers_waited; /* for a CPU, all together */
+    uint64_t resume_ns;          /* of `most`: what each resumption cost */
+    uint64_t other;              /* of `most`: what was no resumption's doing */
+    struct vt_outer_range outer; /* not in them: this host's own steal */
+    uint64_t delay;              /* that is not in it: of all vCPUs */
+    uint64_t helpers_waited;     /* for a CPU, all together */
 };
 
 static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, uint64_t most, uint64_t least,
@@ -273,8 +288,8 @@ static void undilate(struct vt_undilated *u, const struct vt_figure *elapsed, ui
 {
     u->known = true;
     u->assumptions = assumptions;
-    u->low_ns = less(less(elapsed->ns, most), x.most + elapsed->bound_ns);
-    u->high_ns = less(elapsed->ns, least + x.least) + elapsed->bound_ns;
+    u->low_ns = less(less(elapsed->ns, most), x.most + x.outer.most + elapsed->bound_ns);
+    u->high_ns = less(elapsed->ns, least + x.least + x.outer.least) + elapsed->bound_ns;
 }
 
 /* ---- true ---- */
@@ -410,7 +425,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
             vt_sums_blur_edge(&sums, p->c, life, b->window.from, edge_ns);
             vt_sums_blur_edge(&sums, p->c, life, b->window.to, edge_ns);
             vt_sums_add(&all, &sums);
-            d.since_idle = 0;
+            d.since_idle = d.outer_since_idle = 0;
             vt_walk(p->c, life, b->window, delay_piece, &d, NULL);
             n++;
         }
@@ -432,10 +447,11 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     struct excess x = held_excess(b, d.sum, all.resumptions, &exit);
     if (has_no_exits(p->m))
         x.most = without_exits(&d, n, all.resumptions);
+    x.outer = outer_range(p->c, b->window, &all, d.outer_since_idle);
     if (n > 1)
-        x.least = 0; /* several vCPUs may have paid at the same time */
-    b->undilated.outer_ns = vt_min(outer_steal(p->c, b->window), all.on_cpu_ns);
-    x.other = d.lost + b->undilated.outer_ns;
+        x.least = x.outer.least = 0; /* several vCPUs may have paid at the same time */
+    b->undilated.outer_ns = x.outer.most;
+    x.other = d.lost;
     /* what the monitor's threads waited may have kept an idle guest waiting for a device */
     x.helpers_waited = vt_helpers_waited(p->c, p->m->row.id, b->window);
     x.most += x.other + vt_min(x.helpers_waited, b->truth.idle.ns);
@@ -592,7 +608,8 @@ static struct vt_window fitted_window(const struct fitted_time *f, const struct 
 static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
                    struct excess x)
 {
-    const uint64_t low = less(played->low_ns, x.other + played->waits_ns + elapsed->bound_ns);
+    const uint64_t others = x.other + (played->leaves_outer ? 0 : x.outer.most) + played->waits_ns;
+    const uint64_t low = less(played->low_ns, others + elapsed->bound_ns);
     const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
     if (low > high) {
         u->unplayed = "what its tasks did contradicts when the host held it";
@@ -619,15 +636,16 @@ static uint64_t with_part(uint64_t rest, uint64_t part, uint64_t elapsed)
 static void undilate_kernel(struct vt_benchmark *b, struct excess x)
 {
     struct vt_undilated *u = &b->undilated;
+    const uint64_t least = x.least + x.outer.least;
     const uint64_t kernel = b->guest_kernel_ns, used = less(b->elapsed.ns, x.delay);
     const uint64_t work = b->run.known ? vt_min(kernel, b->run.sys_ns + STEAL_UNIT_NS) : kernel;
     if (!u->known || kernel > used)
         return;
     const uint64_t low = with_part(used - kernel, kernel, b->elapsed.ns),
                    high = with_part(used - (kernel - work), kernel - work, b->elapsed.ns);
-    const uint64_t absorbed = less(u->high_ns, less(b->elapsed.ns + b->elapsed.bound_ns, x.delay + x.least));
-    u->low_ns = less(low, x.most + b->elapsed.bound_ns);
-    u->high_ns = vt_min(u->high_ns, less(high, x.least) + b->elapsed.bound_ns + absorbed);
+    const uint64_t absorbed = less(u->high_ns, less(b->elapsed.ns + b->elapsed.bound_ns, x.delay + least));
+    u->low_ns = less(low, x.most + x.outer.most + b->elapsed.bound_ns);
+    u->high_ns = vt_min(u->high_ns, less(high, least) + b->elapsed.bound_ns + absorbed);
     u->assumptions = assumptions_apart;
 }
 

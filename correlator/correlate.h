@@ -37,6 +37,7 @@ int vt_correlator_exit_address(void *c, const struct vt_exit_address *row);
 int vt_correlator_helper(void *c, const struct vt_helper *row);
 int vt_correlator_helper_time(void *c, const struct vt_helper_time *row);
 int vt_correlator_helper_wait(void *c, const struct vt_helper_wait *row);
+int vt_correlator_outer_steal(void *c, const struct vt_outer_steal *row);
 int vt_correlator_guest_record(void *c, const struct vt_guest_record *row);
 int vt_correlator_exchange(void *c, const struct vt_exchange *row);
 int vt_correlator_channel_event(void *c, const struct vt_channel_event *row);

@@ -23,6 +23,7 @@ int vt_feed(struct vt_correlator *c, struct vt_store *store, struct vt_store_cur
         .helper = vt_correlator_helper,
         .helper_time = vt_correlator_helper_time,
         .helper_wait = vt_correlator_helper_wait,
+        .outer_steal = vt_correlator_outer_steal,
         .guest_record = vt_correlator_guest_record,
         .exchange = vt_correlator_exchange,
         .channel_event = vt_correlator_channel_event,

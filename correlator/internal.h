@@ -54,6 +54,8 @@ struct vt_life {
     size_t nr_checkpoints, room_checkpoints;
     struct vt_vcpu_move *moves; /* by `at` */
     size_t nr_moves, room_moves;
+    struct vt_outer_steal *outer; /* in order, apart */
+    size_t nr_outer, room_outer;
     struct vt_exit_row *exits; /* of one reason by `at` */
     size_t nr_exits, room_exits;
     struct vt_kvm_count *kvm_counts; /* of one stat by `at` */
@@ -199,6 +201,11 @@ static inline uint64_t vt_max(uint64_t a, uint64_t b)
 
 extern const enum vt_state vt_on_cpu_state[VT_NR_ON_CPU];
 
+/** What was stolen from this host itself, of CPUs that a vCPU had: between the two. */
+struct vt_outer_range {
+    uint64_t least, most;
+};
+
 /**
  * One stretch of a vCPU's time, clipped to the window.  Pieces come in order
  * and cover the window without gap or overlap.  On CPU, the stretch's states
@@ -215,6 +222,7 @@ struct vt_piece {
     uint64_t split[VT_NR_ON_CPU]; /* if on_cpu */
     uint64_t bound[VT_NR_ON_CPU]; /* of split[]: what pro-rating at an edge may have misplaced */
     uint64_t class_bound[VT_NR_CLASSES];
+    struct vt_outer_range outer;  /* if on_cpu */
     const struct vt_slice *slice; /* it is a part of, NULL: none */
     const struct vt_life *life;   /* of a composed vCPU: the member whose piece it is; else NULL */
 };
@@ -226,6 +234,12 @@ struct vt_walk_counts {
     uint64_t violations; /* slices refused: backwards, overlapping, or impossible */
     uint64_t switches, migrations, exits, user_exits, halts;
 };
+
+/** What of it fell into from..to. */
+struct vt_outer_range vt_outer_part(const struct vt_outer_steal *o, uint64_t from, uint64_t to);
+/** While the life was on a CPU in from..to, and no other state; see struct vt_outer_steal. */
+struct vt_outer_range vt_outer_in(const struct vt_life *life, uint64_t from, uint64_t to);
+void vt_outer_forget(struct vt_life *life, uint64_t before);
 
 /** Visits the pieces in window of the life's vCPU: see compose.c for what may be one. counts may be NULL. */
 void vt_walk(const struct vt_correlator *c, const struct vt_life *life, struct vt_window window,
@@ -306,6 +320,7 @@ struct vt_sums {
     uint64_t class_bound[VT_NR_CLASSES];
     uint64_t wake_idle_ns;
     uint64_t on_cpu_ns;
+    struct vt_outer_range outer;
     uint64_t resumptions; /* switch-ins after PREEMPTED */
 };
 
@@ -530,6 +545,7 @@ void vt_turns_release(struct vt_turns *t);
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* low: without what resuming cost */
+    bool leaves_outer;        /* this host's own steal is left out of both */
     uint64_t waits_ns;   /* in low_ns: waits for devices that may have been the monitor's threads' delay */
     const char *why_not; /* static */
 };

@@ -97,11 +97,18 @@ struct delay {
     uint64_t holds; /* of those before it that were long enough to matter */
 };
 
+/* This host's own steal while a vCPU was on a CPU; sum: of those before. */
+struct outer {
+    struct vt_outer_steal of;
+    uint64_t sum;
+};
+
 struct vcpu_delays {
     uint32_t cpu;
     struct delay *delay;
     size_t nr, room;
-    uint64_t last_to;
+    struct outer *outer; /* in order, apart */
+    size_t nr_outer, room_outer;
     int error;
 };
 
@@ -170,6 +177,40 @@ static struct vcpu_delays *delays_of(const struct replay *r, uint32_t cpu)
     return NULL;
 }
 
+static int add_outer(struct vcpu_delays *v, const struct vt_life *life, struct vt_window window)
+{
+    int e = 0;
+    for (size_t i = 0; i < life->nr_outer && !e; i++) {
+        const struct vt_outer_steal *o = &life->outer[i];
+        if (o->to.v <= window.from.v || o->from.v >= window.to.v)
+            continue;
+        e = vt_grow((void **)&v->outer, &v->room_outer, v->nr_outer, sizeof(*v->outer));
+        if (!e)
+            v->outer[v->nr_outer++] = (struct outer){ .of = *o };
+    }
+    return e;
+}
+
+static int by_outer_begin(const void *a, const void *b)
+{
+    const struct outer *x = a, *y = b;
+    return (x->of.from.v > y->of.from.v) - (x->of.from.v < y->of.from.v);
+}
+
+/* Of all the threads that the vCPU was. */
+static int find_outer(const struct replay *r, struct vcpu_delays *v, const struct vt_life *life)
+{
+    int e = 0;
+    for (const struct vt_life *l = vt_next_member(r->c, life, NULL); l && !e;
+         l = vt_next_member(r->c, life, l))
+        e = add_outer(v, l, r->window);
+    if (v->nr_outer)
+        qsort(v->outer, v->nr_outer, sizeof(*v->outer), by_outer_begin);
+    for (size_t i = 1; i < v->nr_outer; i++)
+        v->outer[i].sum = v->outer[i - 1].sum + v->outer[i - 1].of.ns;
+    return e;
+}
+
 static int find_delays(struct replay *r)
 {
     size_t from, to;
@@ -187,6 +228,8 @@ static int find_delays(struct replay *r)
             *v = (struct vcpu_delays){ .cpu = life->row.index };
         }
         vt_walk(r->c, life, r->window, add_delay, v, NULL);
+        if (!v->error)
+            v->error = find_outer(r, v, life);
         if (v->error)
             return v->error;
     }
@@ -264,6 +307,37 @@ static uint64_t delay_in(const struct vcpu_delays *v, uint64_t from, uint64_t to
 {
     const struct delay *unused;
     return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
+}
+
+/* The first that ends after `at`. */
+static size_t outer_after(const struct vcpu_delays *v, uint64_t at)
+{
+    size_t low = 0, high = v->nr_outer;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (v->outer[middle].of.to.v <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* What this host itself was kept from its CPU, at most (earliest) or at least. */
+static uint64_t outer_in(const struct vcpu_delays *v, enum play play, uint64_t from, uint64_t to)
+{
+    const size_t first = v ? outer_after(v, from) : 0;
+    size_t next = v ? outer_after(v, to) : 0;
+    next += v && next < v->nr_outer && v->outer[next].of.from.v < to;
+    if (first >= next)
+        return 0;
+    const size_t ends[2] = { first, next - 1 }; /* those between are inside as a whole */
+    uint64_t sum = v->outer[next - 1].sum + v->outer[next - 1].of.ns - v->outer[first].sum;
+    for (unsigned int i = 0; i < (first + 1 < next ? 2u : 1u); i++) {
+        const struct vt_outer_range part = vt_outer_part(&v->outer[ends[i]].of, from, to);
+        sum -= v->outer[ends[i]].of.ns - (play == EARLIEST ? part.most : part.least);
+    }
+    return sum;
 }
 
 /*
@@ -596,8 +670,8 @@ static uint64_t played(const struct replay *r, const struct step *s, enum play p
 {
     at = vt_max(at, s->from);
     const uint64_t ran = at - s->from - delay_in(s->delays, s->from, at),
-                   spun = play == EARLIEST ? spun_until(s, at) : 0;
-    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, spun));
+                   idle = outer_in(s->delays, play, s->from, at) + (play == EARLIEST ? spun_until(s, at) : 0);
+    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, idle));
     const uint64_t cold = s->is_cold ? r->resume_ns + LONG_SLEEP_NS : 0;
     return s->begin[play] + takes -
            (play == EARLIEST ? vt_min(takes - takes / COLD_TIMES, cold + resume_cost(r, s, at)) : 0);
@@ -911,7 +985,7 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
                         .resume_ns = play->resume_ns,
                         .helpers_waited = play->helpers_waited };
     bool whole;
-    *ret = (struct vt_replayed){ 0 };
+    *ret = (struct vt_replayed){ .leaves_outer = c->host.tells_outer_steal };
     ret->why_not = unplayable(b);
     if (ret->why_not || c->host.ledger_only)
         return 0;
@@ -926,8 +1000,10 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
         ret->why_not = "its tasks at the end mark were not told";
     /* a stranger is not in the play: in who waited for it is its time, but not in who came after it */
     ret->high_ns = vt_min(ret->high_ns + b->strangers_ns, b->elapsed.ns);
-    for (size_t i = 0; i < r.nr_vcpu; i++)
+    for (size_t i = 0; i < r.nr_vcpu; i++) {
         free(r.vcpu[i].delay);
+        free(r.vcpu[i].outer);
+    }
     free(r.vcpu);
     free(r.any.delay);
     free(r.step);

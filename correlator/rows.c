@@ -39,6 +39,7 @@ static void release_life(struct vt_life *life)
     free(life->checkpoints);
     free(life->epochs);
     free(life->moves);
+    free(life->outer);
     free(life->exits);
     free(life->kvm_counts);
     free(life->addresses);
@@ -565,6 +566,7 @@ static void forget_life(struct vt_life *life, uint64_t before)
     while (n < life->nr_moves && life->moves[n].at.v < before)
         n++;
     drop(life->moves, &life->nr_moves, n, sizeof(*life->moves));
+    vt_outer_forget(life, before);
     vt_readings_forget(&life->readings, before);
     vt_exits_forget(life, before);
     vt_kvm_counts_forget(life, before);

@@ -183,6 +183,7 @@ static void visit_known(struct walk *w, const struct span *known, struct vt_piec
         if (known->to < p->to)
             return; /* the rest of this piece is in the next */
         p->state = longest(p->split);
+        p->outer = vt_outer_in(w->life, p->from, p->to);
         w->visitor(w->context, p);
         *p = (struct vt_piece){ .from = p->to, .on_cpu = true, .cpu = p->cpu, .slice = p->slice };
     }
@@ -554,6 +555,8 @@ void vt_cut_piece(const struct vt_piece *whole, uint64_t from, uint64_t to, stru
     memset(ret->split, 0, sizeof(ret->split));
     memcpy(s.split, whole->split, sizeof(s.split));
     cut_span(&s, from, to, ret); /* to the bounds that there are */
+    ret->outer =
+        whole->life ? vt_outer_in(whole->life, from, to) : (struct vt_outer_range){ 0, whole->outer.most };
     ret->state = longest(ret->split);
     ret->resumed = whole->resumed && from == whole->from;
 }

@@ -131,6 +131,7 @@ static void add_host(struct builder *b, cJSON *root)
         add_text(b, o, "elsewhere_cpus", NULL);
     add_u64(b, o, "tick_ns", h->tick_ns);
     add_u64(b, o, "realtime_offset_ns", h->realtime_offset_ns);
+    keep(b, cJSON_AddBoolToObject(o, "tells_outer_steal", h->tells_outer_steal));
     cJSON *off = add_array(b, o, "probes_off");
     for (int p = 0; p < VT_NR_PROBE_CLASSES; p++)
         if (h->probes_off & (1u << p)) {
@@ -198,6 +199,10 @@ static cJSON *add_account(struct builder *b, cJSON *o, const char *key, const st
     add_figure(b, account, "paused", a->paused);
     add_figure(b, account, "lost", a->unknown);
     add_figure(b, account, "demand", report_demand(a));
+    if (b->view->snapshot->host.tells_outer_steal)
+        add_figure(b, account, "outer_steal", a->outer);
+    else
+        add_text(b, account, "outer_steal", NULL);
     cJSON *states = add_object(b, account, "states");
     for (int s = 0; s < VT_NR_STATES; s++)
         add_figure(b, states, vt_states[s].name, a->state[s]);

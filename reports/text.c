@@ -161,17 +161,24 @@ static void row_guest(struct table *t, const struct vt_guest *g, bool utf8)
     table_cell(t, format_ratio(text, d.contention, utf8));
 }
 
-/* Of those that are not KVM's. */
-static void put_notes(const struct vt_snapshot *s, FILE *out)
+/* What is to be said of those that are not KVM's; and what this host did not have itself. */
+static void put_notes(const struct vt_snapshot *s, bool utf8, FILE *out)
 {
-    char clean[REPORT_NAME_LEN];
+    char clean[REPORT_NAME_LEN], text[FORMAT_LEN];
     for (size_t g = 0; g < s->nr_guests; g++) {
         const char *note = report_vm_note(&s->guests[g]);
-        if (!note || report_is_bare(&s->guests[g]))
+        const struct vt_figure outer = s->guests[g].account.outer;
+        if ((!note && !outer.ns) || report_is_bare(&s->guests[g]))
             continue;
         struct wrap w = wrap_begin(out, "", 2);
-        wrap_item(&w, "%s:", report_name(clean, s->guests[g].vm.name));
-        wrap_text(&w, note);
+        report_name(clean, s->guests[g].vm.name);
+        if (outer.ns)
+            wrap_item(&w, "%s: of used and overhead, %s were stolen from this host itself", clean,
+                      format_figure(text, outer, utf8));
+        else
+            wrap_item(&w, "%s:", clean);
+        if (note)
+            wrap_text(&w, note);
         wrap_end(&w);
     }
 }
@@ -216,7 +223,7 @@ static void put_guests(const struct report_view *v, FILE *out)
                 "  dilation = (used + overhead + stolen + stalled) / (used + overhead)%s\n"
                 "  by others = without wake-ups onto an idle CPU; what is 0 in all guests is left out\n",
                 marks ? ", mark to mark where there are marks" : "");
-    put_notes(s, out);
+    put_notes(s, v->utf8, out);
     table_free(t);
 }
 
@@ -529,6 +536,8 @@ static void put_truth(const struct vt_benchmark *b, bool utf8, FILE *out)
         wrap_item(&w, "%s %s", sums[i].name, format_figure(text, sums[i].f, utf8));
     if (b->has_guest_kernel)
         wrap_item(&w, "of used, the guest's kernel %s", format_ns(text, b->guest_kernel_ns, utf8));
+    if (a->outer.ns)
+        wrap_item(&w, "of both, %s stolen from this host itself", format_figure(text, a->outer, utf8));
     char parts[256] = "";
     size_t n = 0;
     for (int s = 0; s < VT_NR_STATES; s++)

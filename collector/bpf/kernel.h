@@ -68,6 +68,9 @@ struct rq {                  /* kernel/sched/sched.h */
     unsigned int ttwu_pending;
     struct task_struct *curr, *idle;
     int online; /* else a CPU's idle task has it for good */
+    /* CONFIG_PARAVIRT_TIME_ACCOUNTING: of this host's own steal, what its clock left out so far
+     * (update_rq_clock_task()) */
+    __u64 prev_steal_time_rq;
 };
 struct cpumask;
 struct cfs_rq {

@@ -30,6 +30,7 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u32 own_tgid;       /* the collector's own test guest is not a guest */
 const volatile __u32 exit_isa;       /* enum vt_exit_isa: whose exit reasons */
 const volatile bool ledger_only;     /* integrals only: no slices, nobody's occupancy */
+const volatile bool tells_outer;     /* what is stolen from this host itself, KVM's guest */
 const volatile __u32 elsewhere_cpus; /* how many others are looked at when a wait begins; 0: none */
 const volatile __u32 mask_words = 1; /* of 64 CPUs, that have bits of CPUs that are online */
 const volatile __u64 online_cpus[VT_MAX_RUNNING / 64]; /* as they were when it was loaded */
@@ -294,30 +295,37 @@ static __always_inline struct vt_running *running_on(__u32 cpu)
     return bpf_map_lookup_elem(&running, &cpu);
 }
 
-/* Else it isn't looked: user space knows, see collector/probes.c. */
-static __always_inline bool tells_run_queues(const struct task_struct *task)
+/* Else they are not looked at: user space knows, see collector/probes.c. */
+static __always_inline bool knows_run_queues(const struct task_struct *task)
 {
     const struct task_group *group = 0;
     const struct cfs_rq *part = 0;
     const struct rq *rq = 0;
 
-    return elsewhere_cpus && bpf_core_field_exists(task->sched_task_group) &&
-           bpf_core_field_exists(group->cfs_rq) && bpf_core_field_exists(part->rq) &&
-           bpf_core_field_exists(rq->online);
+    return bpf_core_field_exists(task->sched_task_group) && bpf_core_field_exists(group->cfs_rq) &&
+           bpf_core_field_exists(part->rq) && bpf_core_field_exists(rq->online);
 }
 
 /*
  * The CPU's run queue is found by way of any task group's part of it, once: `runqueues` itself is known to
  * kernels with CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
  */
-static __cold void find_run_queue(struct run_queue *q, const struct task_group *group, __u32 cpu)
+static __cold __u64 run_queue_at(const struct task_group *group, __u32 cpu)
 {
     const struct cfs_rq *part = 0;
     const __u64 all = (__u64)BPF_CORE_READ(group, cfs_rq);
 
     if (bpf_probe_read_kernel(&part, sizeof(part), (void *)(all + cpu * sizeof(part))))
+        return 0;
+    return (__u64)BPF_CORE_READ(part, rq);
+}
+
+static __cold void find_run_queue(struct run_queue *q, const struct task_group *group, __u32 cpu)
+{
+    const struct rq *rq = (const struct rq *)run_queue_at(group, cpu);
+
+    if (!rq)
         return;
-    const struct rq *rq = BPF_CORE_READ(part, rq);
     q->idle = (__u64)BPF_CORE_READ(rq, idle);
     q->rq = (__u64)rq;
 }
@@ -420,7 +428,8 @@ static __always_inline void wait_begins(struct vt_slot *s, __u32 cpu, __u64 now)
 static __always_inline void new_wait_begins(struct vt_slot *s, struct task_struct *task, __u32 cpu, __u64 now)
 {
     wait_begins(s, cpu, now);
-    if (seldom(task->nr_cpus_allowed > 1) && tells_run_queues(task) && s->kind != VT_SLOT_HELPER)
+    if (seldom(task->nr_cpus_allowed > 1) && elsewhere_cpus && knows_run_queues(task) &&
+        s->kind != VT_SLOT_HELPER)
         mark_elsewhere(s, task, cpu);
 }
 
@@ -597,6 +606,22 @@ static __always_inline struct vt_slot *slot_of(struct task_struct *task)
     return s ? s : slot_from_storage(task, found);
 }
 
+/*
+ * What was stolen of this CPU from this host itself, ns since its boot: of what the hypervisor below tells,
+ * what the run queue's clock left out; it was brought up to date at this switch, and at the tick.
+ */
+static __always_inline __u64 outer_steal(struct vt_running *r, struct task_struct *task)
+{
+    const struct rq *rq = 0;
+
+    if (!tells_outer || !knows_run_queues(task) || !bpf_core_field_exists(rq->prev_steal_time_rq))
+        return 0;
+    if (seldom(!r->rq))
+        r->rq = run_queue_at(task->sched_task_group, bpf_get_smp_processor_id());
+    rq = (const struct rq *)r->rq;
+    return rq ? BPF_CORE_READ(rq, prev_steal_time_rq) : 0;
+}
+
 static __always_inline void note_running(struct vt_running *r, const struct vt_slot *s)
 {
     r->irq_depth = 0;
@@ -610,6 +635,48 @@ static __always_inline void note_running(struct vt_running *r, const struct vt_s
     r->tid = s->tid;
 }
 
+/* The ring being full, it is told with what comes next. */
+static __cold void tell_outer(struct vt_slot *s, __u64 now)
+{
+    struct vt_outer *outer;
+    struct vt_cell *cell;
+    __u8 round;
+
+    if (s->outer_ns < VT_OUTER_NS || !(cell = take_cell(&round)))
+        return;
+    outer = (struct vt_outer *)cell->words;
+    outer->from = s->outer_from;
+    outer->to = now;
+    outer->ns = s->outer_ns;
+    vt_cell_tell(cell, VT_CELL_OUTER, round, s->index, s->generation);
+    s->outer_ns = 0;
+}
+
+/* From here on, in the thread that was just noted. */
+static __always_inline void outer_begins(struct vt_running *r, __u64 outer, __u64 now)
+{
+    if (!tells_outer)
+        return;
+    r->outer = outer;
+    r->outer_at = now;
+}
+
+/* In the thread that runs there; by its slot's writer. */
+static __always_inline void look_at_outer(struct vt_slot *s, struct vt_running *r, __u64 outer, __u64 now)
+{
+    const __u64 stolen = outer - r->outer;
+
+    if (!tells_outer)
+        return;
+    if (seldom(stolen)) {
+        if (!s->outer_ns)
+            s->outer_from = r->outer_at;
+        s->outer_ns += stolen < now - r->outer_at ? stolen : now - r->outer_at;
+        tell_outer(s, now);
+    }
+    outer_begins(r, outer, now);
+}
+
 static __always_inline struct vt_slot *current_slot(void)
 {
     __u32 tid = (__u32)bpf_get_current_pid_tgid();
@@ -619,8 +686,10 @@ static __always_inline struct vt_slot *current_slot(void)
     if (r && r->tid == tid)
         return live_slot(r->slot, r->generation);
     s = slot_of_binding(bpf_task_storage_get(&bindings, bpf_get_current_task_btf(), 0, 0));
-    if (s && r)
+    if (s && r) {
         note_running(r, s);
+        outer_begins(r, outer_steal(r, bpf_get_current_task_btf()), bpf_ktime_get_ns());
+    }
     return s;
 }
 
@@ -719,8 +788,8 @@ static __always_inline bool has_vcpu(const struct vt_slot *s)
     struct kvm_vcpu *v = (struct kvm_vcpu *)s->vcpu;
     __u32 ran_last;
 
-    if (!v || BPF_CORE_READ(v, kvm, users_count.refs.counter) <= 0 || (__u64)BPF_CORE_READ(v, kvm) != s->kvm ||
-        (__u32)BPF_CORE_READ(v, vcpu_id) != s->vcpu_id)
+    if (!v || BPF_CORE_READ(v, kvm, users_count.refs.counter) <= 0 ||
+        (__u64)BPF_CORE_READ(v, kvm) != s->kvm || (__u32)BPF_CORE_READ(v, vcpu_id) != s->vcpu_id)
         return false;
     ran_last = (__u32)BPF_CORE_READ(v, pid, numbers[0].nr);
     return ran_last == s->tid || (ran_last && is_bound_here(s));
@@ -931,8 +1000,10 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     note_bound(s);
     note_vm(s);
     r = running_on(bpf_get_smp_processor_id());
-    if (sched == VT_SCHED_ON_CPU && r)
+    if (sched == VT_SCHED_ON_CPU && r) {
         note_running(r, s);
+        outer_begins(r, outer_steal(r, task), now);
+    }
     return s;
 }
 
@@ -1269,6 +1340,7 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
     struct vt_slot *was, *is;
     bool told; /* by a slice who had the CPU */
     __u64 now; /* the same instant for all: on its CPU one ends where the other begins */
+    __u64 outer;
 
     if (!r)
         return 0;
@@ -1278,12 +1350,16 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
         return 0;
     told = was && was->kind != VT_SLOT_HELPER;
     now = bpf_ktime_get_ns();
+    outer = outer_steal(r, next);
+    if (was && r->tid == (__u32)prev->pid)
+        look_at_outer(was, r, outer, now);
     if (was)
         switch_out(was, prev, preempt, prev_state, now);
     if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
         told = true;
     occupants_at_switch(r, prev, next, told, now);
     note_running(r, is && is->kind != VT_SLOT_HELPER ? is : 0);
+    outer_begins(r, outer, now);
     return 0;
 }
 
@@ -1769,14 +1845,17 @@ static __always_inline int irq_ends(void)
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct vt_slot *s;
+    __u64 now;
 
     if (!r || !r->irq_depth || --r->irq_depth)
         return 0;
     s = interrupted_slot(r);
     if (!s)
         return 0;
+    now = bpf_ktime_get_ns();
+    look_at_outer(s, r, outer_steal(r, bpf_get_current_task_btf()), now);
     machine_lock(s);
-    machine_irq_end(s, bpf_ktime_get_ns());
+    machine_irq_end(s, now);
     machine_unlock(s);
     return 0;
 }

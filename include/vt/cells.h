@@ -32,6 +32,7 @@ enum vt_cell_type {
     VT_CELL_SEGMENT, /* struct vt_segment; slot 0 */
     VT_CELL_MOVE,    /* struct vt_move */
     VT_CELL_WAIT,    /* struct vt_wait, of a helper */
+    VT_CELL_OUTER,   /* struct vt_outer */
 };
 
 struct vt_cell {
@@ -46,7 +47,9 @@ struct vt_cell {
 
 _Static_assert(sizeof(struct vt_cell) == VT_CELL_BYTES, "a cell is a cache line");
 _Static_assert(sizeof(struct vt_segment) <= 8 * VT_CELL_WORDS &&
-                   sizeof(struct vt_move) <= 8 * VT_CELL_WORDS && sizeof(struct vt_wait) <= 8 * VT_CELL_WORDS,
+                   sizeof(struct vt_move) <= 8 * VT_CELL_WORDS &&
+                   sizeof(struct vt_wait) <= 8 * VT_CELL_WORDS &&
+                   sizeof(struct vt_outer) <= 8 * VT_CELL_WORDS,
                "in one cell");
 _Static_assert(4 * VT_SLICE_CELLS <= VT_CELLS_SPARE, "see VT_CELLS_SPARE");
 

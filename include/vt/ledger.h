@@ -146,6 +146,9 @@ struct vt_running {
     vt_s32 waiters;               /* vCPUs on this CPU's run queue that wait; any CPU writes it */
     vt_u32 forced_idle;           /* the idle task has it, by choice */
     vt_u64 since;                 /* who has the CPU while one waits is told from here on; 0: nobody waits */
+    vt_u64 rq;                    /* struct rq *; 0: not known yet */
+    vt_u64 outer,
+        outer_at; /* this host's own steal on the CPU by the last look at it in that thread, and when */
 } __attribute__((aligned(64)));
 #define VT_MAX_RUNNING 4096 /* CPUs */
 
@@ -174,6 +177,15 @@ struct vt_wait {
  * shorter, and threads that hand work to each other do so many thousand times a second.
  */
 #define VT_HELPER_WAIT_NS 50000
+
+/* Of from..to, in which a vCPU had a CPU, this host itself was kept from that CPU; slot + generation name it.
+ */
+struct vt_outer {
+    vt_u64 from, to, ns;
+};
+
+/* No less is told at once: it is added up until it is that much. */
+#define VT_OUTER_NS 10000
 
 /* Why an edge was refused; each counter is per slot. */
 enum vt_desync {
@@ -325,11 +337,12 @@ struct vt_slot {
     vt_u64 run_delay;             /* sched_info.run_delay at the last switch-out */
     vt_u64 skew;                  /* host ns - sched_info's clock, at the last switch-out; modulo 2^64 */
     vt_u32 skew_known;
-    vt_u32 waits_on;           /* 1 + the CPU on whose run queue it is counted as waiting, 0: on none */
-    vt_u32 kind;               /* enum vt_slot_kind */
-    vt_u32 index;              /* its own, in the array of slots */
-    vt_u32 vm_kind, vm_found;  /* enum vt_vm_kind, enum vt_vm_found */
-    vt_u64 quota_rq, quota_ns; /* of a THROTTLED wait: its cfs_rq, and how long that was throttled before */
+    vt_u32 waits_on;             /* 1 + the CPU on whose run queue it is counted as waiting, 0: on none */
+    vt_u32 kind;                 /* enum vt_slot_kind */
+    vt_u32 index;                /* its own, in the array of slots */
+    vt_u32 vm_kind, vm_found;    /* enum vt_vm_kind, enum vt_vm_found */
+    vt_u64 quota_rq, quota_ns;   /* of a THROTTLED wait: its cfs_rq, and how long that was throttled before */
+    vt_u64 outer_from, outer_ns; /* of this host's own steal: what is not told yet, and since when */
 
     vt_u32 irq_mode; /* mode that the interrupt under way interrupted */
     vt_u32 irq_next; /* into irqs[], modulo its length */
@@ -349,7 +362,7 @@ struct vt_slot {
 
 /* Events the BPF side could not account, per reason; global. */
 enum vt_lost_reason {
-    VT_LOST_RING_FULL,  /* slice, segment, move or wait dropped: ring buffer full */
+    VT_LOST_RING_FULL,  /* slice, segment, move, wait or outer steal dropped: ring buffer full */
     VT_LOST_NO_SLOT,    /* more vCPUs than VT_MAX_SLOTS */
     VT_LOST_NO_STORAGE, /* task storage could not be had */
     VT_LOST_RECURSION,  /* bpf_prog_info.recursion_misses, filled by the collector */

@@ -224,6 +224,19 @@ struct vt_helper_wait {
     host_ns from, to;
 };
 
+/**
+ * Of from..to, in which the vCPU was on a CPU, so much was stolen of that CPU from this host itself:
+ * what the hypervisor below tells it (struct kvm_steal_time.steal, Documentation/virt/kvm/x86/msr.rst) and
+ * the clock of the CPU's run queue left out (rq.prev_steal_time_rq, update_rq_clock_task(),
+ * kernel/sched/core.c), looked at when the vCPU is switched in and out and after interrupts. What is less
+ * than VT_OUTER_NS is told with what follows.
+ */
+struct vt_outer_steal {
+    int64_t vcpu;
+    host_ns from, to;
+    uint64_t ns;
+};
+
 /** What the measurement itself cost, cumulated since the start. */
 struct vt_observer {
     host_ns at;
@@ -252,6 +265,7 @@ struct vt_host {
     /* among how many other CPUs an idle one was looked for when a wait began (VT_SLICE_ELSEWHERE); 0: that
      * was not recorded */
     uint32_t elsewhere_cpus;
+    bool tells_outer_steal; /* this host's own steal is told of each vCPU (struct vt_outer_steal) */
     char kernel[64], hostname[64], cpu[64], clocksource[32], hypervisor[32];
     char only[VT_VM_NAME_LEN]; /* the VM to be shown, by name or pid; empty: all. All are recorded. */
 };

@@ -9,7 +9,7 @@
 #include "store/store.h"
 
 #define VT_STORE_APPLICATION_ID 0x7674696d /* "vtim" */
-#define VT_STORE_VERSION        5
+#define VT_STORE_VERSION        6
 #define VT_STORE_OLDEST         3 /* older ones are not read; those since are brought up */
 
 /* The tables whose rows are structures, in the order in which a reader has them. */
@@ -31,6 +31,7 @@ enum vt_table {
     VT_TABLE_HELPER,
     VT_TABLE_HELPER_TIME,
     VT_TABLE_HELPER_WAIT,
+    VT_TABLE_OUTER_STEAL,
     VT_TABLE_HELLO,
     VT_TABLE_CLOCK_VIEW,
     VT_TABLE_MARK,
@@ -69,6 +70,7 @@ union vt_row {
     struct vt_helper helper;
     struct vt_helper_time helper_time;
     struct vt_helper_wait helper_wait;
+    struct vt_outer_steal outer_steal;
     struct vt_guest_record guest_record;
     struct vt_exchange exchange;
     struct vt_channel_event channel_event;

@@ -51,6 +51,8 @@ static bool is_wanted(const struct vt_store_reader *reader, enum vt_table table)
         return reader->helper_time;
     case VT_TABLE_HELPER_WAIT:
         return reader->helper_wait;
+    case VT_TABLE_OUTER_STEAL:
+        return reader->outer_steal;
     case VT_TABLE_HELLO:
     case VT_TABLE_CLOCK_VIEW:
     case VT_TABLE_MARK:
@@ -118,6 +120,8 @@ static int deliver(const struct vt_store_reader *reader, enum vt_table table, co
         return reader->helper_time(context, &row->helper_time);
     case VT_TABLE_HELPER_WAIT:
         return reader->helper_wait(context, &row->helper_wait);
+    case VT_TABLE_OUTER_STEAL:
+        return reader->outer_steal(context, &row->outer_steal);
     case VT_TABLE_HELLO:
     case VT_TABLE_CLOCK_VIEW:
     case VT_TABLE_MARK:
@@ -411,6 +415,8 @@ static int walk_all(struct walk *walk)
         r = walk_table(walk, VT_TABLE_HELPER_TIME, "id", "id", &at->helper_time);
     if (r == 0)
         r = walk_table(walk, VT_TABLE_HELPER_WAIT, "id", "id", &at->helper_wait);
+    if (r == 0)
+        r = walk_table(walk, VT_TABLE_OUTER_STEAL, "id", "id", &at->outer_steal);
     if (r == 0)
         r = walk_guest_records(walk);
     if (r == 0)

@@ -196,6 +196,14 @@ static const struct field helper_wait_fields[] = {
     AT(struct vt_helper_wait, to, KIND_COUNT),
 };
 
+static const struct field outer_steal_fields[] = {
+    { .kind = KIND_AUTO, .repeat = 1 },
+    AT(struct vt_outer_steal, vcpu, KIND_KEY),
+    AT(struct vt_outer_steal, from, KIND_COUNT),
+    AT(struct vt_outer_steal, to, KIND_COUNT),
+    AT(struct vt_outer_steal, ns, KIND_COUNT),
+};
+
 #define RECORD_FIELDS                                   \
     { .kind = KIND_AUTO, .repeat = 1 },                 \
     AT(struct vt_guest_record, vm, KIND_KEY),           \
@@ -432,6 +440,7 @@ static const struct table tables[VT_NR_TABLES] = {
     [VT_TABLE_HELPER] = TABLE("helper", "INSERT", helper_fields),
     [VT_TABLE_HELPER_TIME] = TABLE("helper_time", "INSERT", helper_time_fields),
     [VT_TABLE_HELPER_WAIT] = TABLE("helper_wait", "INSERT", helper_wait_fields),
+    [VT_TABLE_OUTER_STEAL] = TABLE("outer_steal", "INSERT", outer_steal_fields),
     [VT_TABLE_HELLO] = TABLE("hello", "INSERT", hello_fields),
     [VT_TABLE_CLOCK_VIEW] = TABLE("clock_view", "INSERT", clock_view_fields),
     [VT_TABLE_MARK] = TABLE("mark", "INSERT", mark_fields),
@@ -475,11 +484,12 @@ static const struct {
     { "only", STRING(struct vt_host, only, KIND_TEXT) },
     { "elsewhere_cpus", U32(struct vt_host, elsewhere_cpus, VT_MAX_CPUS) },
     { "helper_wait_ns", AT(struct vt_host, helper_wait_ns, KIND_COUNT) },
+    { "tells_outer_steal", AT(struct vt_host, tells_outer_steal, KIND_BOOL) },
 };
 /* clang-format on */
 enum {
     NR_HOST_FIELDS = sizeof(host_fields) / sizeof(host_fields[0]),
-    NR_FIRST_FIELDS = NR_HOST_FIELDS - 2, /* those after them came later: where they lack they are 0 */
+    NR_FIRST_FIELDS = NR_HOST_FIELDS - 3, /* those after them came later: where they lack they are 0 */
 };
 
 const struct vt_record_table vt_record_tables[VT_NR_RECORD_TABLES] = {

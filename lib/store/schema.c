@@ -31,7 +31,7 @@ static const struct {
     { "occupant", VT_OCCUPANT_FORCED_IDLE, "FORCED_IDLE",
       "nobody: idle was chosen though tasks could run there (core scheduling)" },
     { "loss", VT_LOST_RING_FULL, "RING_FULL",
-      "slices, occupancies, moves or waits dropped: the ring was full" },
+      "slices, occupancies, moves, waits or outer steal dropped: the ring was full" },
     { "loss", VT_LOST_NO_SLOT, "NO_SLOT", "more vCPUs than the ledger has slots" },
     { "loss", VT_LOST_NO_STORAGE, "NO_STORAGE", "task storage could not be had" },
     { "loss", VT_LOST_RECURSION, "RECURSION", "events missed while a BPF program ran" },
@@ -199,9 +199,10 @@ static const struct {
     int version;
     const char *table;
 } additions[] = {
-    { 4, "kvm_stat" }, { 4, "kvm_count" }, { 4, "vm_found" }, { 4, "system" },        { 4, "os_view" },
-    { 4, "cpus" },     { 4, "cpu_time" },  { 4, "process" },  { 4, "run" },           { 4, "task" },
-    { 4, "tasks" },    { 4, "event" },     { 4, "exchange" }, { 4, "channel_event" }, { 5, "helper_wait" },
+    { 4, "kvm_stat" }, { 4, "kvm_count" },     { 4, "vm_found" },    { 4, "system" },
+    { 4, "os_view" },  { 4, "cpus" },          { 4, "cpu_time" },    { 4, "process" },
+    { 4, "run" },      { 4, "task" },          { 4, "tasks" },       { 4, "event" },
+    { 4, "exchange" }, { 4, "channel_event" }, { 5, "helper_wait" }, { 6, "outer_steal" },
 };
 
 static bool is_later(const char *table, int64_t version)

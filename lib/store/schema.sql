@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A vtime recording, schema version 5. docs/SCHEMA.md explains it.
+-- A vtime recording, schema version 6. docs/SCHEMA.md explains it.
 -- Times: _ns at host times is CLOCK_MONOTONIC of the host; durations end in
 -- _ns too. The first column of a table grows with every new row: a reader
 -- that remembers the greatest one it saw asks for what is new.
@@ -218,6 +218,15 @@ CREATE TABLE helper_wait (
   helper  INTEGER NOT NULL REFERENCES helper (id),
   from_ns INTEGER NOT NULL,
   to_ns   INTEGER NOT NULL
+) STRICT;
+
+-- Of from_ns..to_ns, in which the vCPU was on a CPU, so much of it was stolen from this host itself.
+CREATE TABLE outer_steal (
+  id       INTEGER PRIMARY KEY,
+  vcpu     INTEGER NOT NULL REFERENCES vcpu (id),
+  from_ns  INTEGER NOT NULL,
+  to_ns    INTEGER NOT NULL,
+  steal_ns INTEGER NOT NULL
 ) STRICT;
 
 -- The kernel's integrals of one vCPU, cumulated since born_ns up to last_ns;

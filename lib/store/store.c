@@ -484,6 +484,11 @@ int vt_store_put_helper_wait(struct vt_store *store, const struct vt_helper_wait
     return put_row(store, VT_TABLE_HELPER_WAIT, row, err);
 }
 
+int vt_store_put_outer_steal(struct vt_store *store, const struct vt_outer_steal *row, struct vt_err *err)
+{
+    return put_row(store, VT_TABLE_OUTER_STEAL, row, err);
+}
+
 static int insert_gaps(struct vt_store *store, int64_t id, const struct vtg_gaps *gaps, struct vt_err *err)
 {
     static const char sql[] = "INSERT INTO gap VALUES (?1, ?2, ?3, ?4)";

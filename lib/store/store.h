@@ -64,6 +64,7 @@ int vt_store_put_exit_address(struct vt_store *store, const struct vt_exit_addre
 int vt_store_put_helper(struct vt_store *store, const struct vt_helper *row, struct vt_err *err);
 int vt_store_put_helper_time(struct vt_store *store, const struct vt_helper_time *row, struct vt_err *err);
 int vt_store_put_helper_wait(struct vt_store *store, const struct vt_helper_wait *row, struct vt_err *err);
+int vt_store_put_outer_steal(struct vt_store *store, const struct vt_outer_steal *row, struct vt_err *err);
 int vt_store_put_observer(struct vt_store *store, const struct vt_observer *obs, struct vt_err *err);
 /**
  * Appends n slices of one vCPU in seq order.  Buffered and coded into chunks;
@@ -85,8 +86,8 @@ int vt_store_get_host(struct vt_store *store, struct vt_host *ret, struct vt_err
  * What a reader does with each row; a non-zero return stops the walk and is
  * returned.  NULL callbacks are skipped.  Order: cpus, vms, vcpus, tsc_epochs,
  * clock_pairs, losses, observers, occupancies, moves, exits, exit_addresses, kvm_stats and their counts,
- * helpers, their times and waits, guest_records, exchanges, channel_events, checkpoints (by at), then slices
- * (by vCPU, then seq).
+ * helpers, their times and waits, outer_steals, guest_records, exchanges, channel_events, checkpoints (by
+ * at), then slices (by vCPU, then seq).
  */
 struct vt_store_reader {
     void *context;
@@ -107,6 +108,7 @@ struct vt_store_reader {
     int (*helper)(void *context, const struct vt_helper *row);
     int (*helper_time)(void *context, const struct vt_helper_time *row);
     int (*helper_wait)(void *context, const struct vt_helper_wait *row);
+    int (*outer_steal)(void *context, const struct vt_outer_steal *row);
     int (*guest_record)(void *context, const struct vt_guest_record *row);
     int (*exchange)(void *context, const struct vt_exchange *row);
     int (*channel_event)(void *context, const struct vt_channel_event *row);
@@ -119,7 +121,7 @@ struct vt_store_reader {
 /** How far a reader has read; start zeroed. Later calls deliver what is new. */
 struct vt_store_cursor {
     int64_t cpu, vm, vm_found, vcpu, tsc_epoch, clock_pair, loss, observer, occupancy, move, exits, helper,
-        helper_time, helper_wait, guest_record, checkpoint, chunk;
+        helper_time, helper_wait, outer_steal, guest_record, checkpoint, chunk;
     int64_t counter_event, counter, exit_address, kvm_stat, kvm_count;
     int64_t exchange, channel_event;
 };

@@ -151,6 +151,10 @@ pin_vcpus() {
   done
 }
 
+# pin_guest NAME CPU: with all its monitor's threads, as `taskset` would have it. Where a thread that serves
+# timers and devices has another CPU, its lock goes to and fro between the two, and vCPUs sleep for it.
+pin_guest() { taskset -apc "$2" "$(cat "$GUESTS_DIR/$1/pid")" >/dev/null; }
+
 # start_tcg_guest NAME OPTION…: QEMU emulates the CPU; each vCPU is a thread.
 # Under emulation timer interrupts come late: without the two words the kernel would
 # panic over one or give up the TSC.

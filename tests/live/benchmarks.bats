@@ -83,6 +83,7 @@ judge() {
 
 @test "TCG: a starved loop used what it used alone, and would have taken as long" {
   start_tcg_guest_in_time tcg --cpu "$LAST_CPU" --agent '--tasks'
+  pin_guest tcg "$LAST_CPU"
   start_record "$run_vt"
   run_pairs tcg 700000000
   stop_record

@@ -129,7 +129,7 @@ agrees() {
 }
 
 # stopped_sums [GUEST]: a line per vCPU, of all guests or that one, between the first and the last checkpoint in which it was
-# stopped: waited, run_delay, ran, schedstat's run time, switches
+# stopped: waited, run_delay, ran, schedstat's run time, switches, this host's own steal in what it ran
 stopped_sums() {
   sqlite3 -separator ' ' "$run_vt" "
     with s as (select c.*, preempted_ns + waking_ns + throttled_ns as waited,
@@ -138,8 +138,20 @@ stopped_sums() {
                  join vcpu v on v.id = c.vcpu join vm on vm.id = v.vm
                 where code.name = 'STOPPED' and proc_at_ns > 0 and vm.name like '${1:-%}')
     select max(waited) - min(waited), max(proc_run_delay_ns) - min(proc_run_delay_ns),
-           max(ran) - min(ran), max(proc_run_ns) - min(proc_run_ns), max(switches) - min(switches)
+           max(ran) - min(ran), max(proc_run_ns) - min(proc_run_ns), max(switches) - min(switches),
+           (select coalesce(sum(steal_ns), 0) from outer_steal o
+             where o.vcpu = s.vcpu and o.from_ns >= min(s.at_ns) and o.to_ns <= max(s.at_ns))
       from s group by vcpu"
+}
+
+# untold_outer: of this host's own steal, how much each vCPU's may lack: what is not told yet, or where it is
+# told of none, all that the witness ownsteal has
+untold_outer() {
+  if [ "$(sqlite3 "$run_vt" "select value from meta where key = 'tells_outer_steal'")" = 1 ]; then
+    echo 10000
+  else
+    echo "${sums[0]}"
+  fi
 }
 
 # quota_group: a cgroup with 30 ms of CPU in each 100 ms

@@ -31,7 +31,7 @@ struct fixture {
     struct vt_cells_reader reader;
     uint64_t refused[WRITERS];                              /* by the writer */
     uint64_t next[WRITERS], got[WRITERS], missing[WRITERS]; /* of slices, by slot; of the reader */
-    uint64_t segments, moves, waits;
+    uint64_t segments, moves, waits, outers;
     struct vt_slice last;
     int fail_at; /* the sink fails at that many more */
 };
@@ -144,9 +144,21 @@ static int on_wait(void *context, uint32_t slot, uint32_t generation, const stru
     return 0;
 }
 
+static int on_outer(void *context, uint32_t slot, uint32_t generation, const struct vt_outer *o)
+{
+    struct fixture *f = context;
+
+    assert_int_equal(slot, 7);
+    assert_int_equal(generation, 8);
+    assert_int_equal(o->to - o->from, 4000);
+    assert_int_equal(o->ns, 1500);
+    f->outers++;
+    return 0;
+}
+
 static int drain(struct fixture *f)
 {
-    const struct vt_cell_sinks sinks = { f, on_slice, on_segment, on_move, on_wait };
+    const struct vt_cell_sinks sinks = { f, on_slice, on_segment, on_move, on_wait, on_outer };
 
     return vt_cells_read(&f->reader, &sinks);
 }
@@ -157,6 +169,7 @@ static void each_kind_comes_as_it_was_told(void **state)
     const struct vt_segment segment = { .from = 10, .to = 15, .tid = 4, .comm = "occupant" };
     const struct vt_move move = { .at = 77, .from_cpu = 1, .to_cpu = 2 };
     const struct vt_wait wait = { .from = 1, .to = 60001 };
+    const struct vt_outer outer = { .from = 1000, .to = 5000, .ns = 1500 };
     struct vt_slice s = slice(3, false);
     uint64_t c;
 
@@ -171,10 +184,14 @@ static void each_kind_comes_as_it_was_told(void **state)
     c = vt_cells_take(&f->counts, 1, ROOM);
     memcpy(at(f, c)->words, &wait, sizeof(wait));
     vt_cell_tell(at(f, c), VT_CELL_WAIT, vt_cell_round(c, BITS), 2, 4);
+    c = vt_cells_take(&f->counts, 1, ROOM);
+    memcpy(at(f, c)->words, &outer, sizeof(outer));
+    vt_cell_tell(at(f, c), VT_CELL_OUTER, vt_cell_round(c, BITS), 7, 8);
     s = slice(9, true);
     assert_true(write_slice(f, 0, &s));
     assert_int_equal(drain(f), 0);
     assert_int_equal(f->got[0], 2);
+    assert_int_equal(f->outers, 1);
     assert_int_equal(f->segments, 1);
     assert_int_equal(f->moves, 1);
     assert_int_equal(f->waits, 1);

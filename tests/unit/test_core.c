@@ -314,17 +314,19 @@ struct kernel {
 };
 
 static const char *const lacks_6_1[] = {
-    "cfs_rq___self.throttled_clock_self",   "cfs_rq___self.throttled_clock_self_time",
-    "sched_entity___delayed.sched_delayed", "task_struct___throttled.throttled",
-    "task_struct___before_516.cpu",         "vcpu_vmx___616.vt",
-    "vcpu_vmx___616.vt.exit_reason.full",   NULL,
-};
-static const char *const lacks_6_12[] = {
+    "cfs_rq___self.throttled_clock_self",
+    "cfs_rq___self.throttled_clock_self_time",
+    "sched_entity___delayed.sched_delayed",
     "task_struct___throttled.throttled",
     "task_struct___before_516.cpu",
     "vcpu_vmx___616.vt",
     "vcpu_vmx___616.vt.exit_reason.full",
+    "rq.prev_steal_time_rq",
     NULL,
+};
+static const char *const lacks_6_12[] = {
+    "task_struct___throttled.throttled",  "task_struct___before_516.cpu", "vcpu_vmx___616.vt",
+    "vcpu_vmx___616.vt.exit_reason.full", "rq.prev_steal_time_rq",        NULL,
 };
 static const char *const lacks_6_18[] = {
     /* it has neither VMX nor SVM */
@@ -550,6 +552,7 @@ static void test_a_field_that_a_kernel_may_lack_is_done_without(void **state)
         "task_group.cfs_rq",
         "cfs_rq.rq",
         "rq.online",
+        "rq.prev_steal_time_rq",
         "rq.ttwu_pending",
     };
     int had = 0;

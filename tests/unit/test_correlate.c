@@ -170,6 +170,7 @@ static int add_host(struct vt_correlator *c, struct line *l)
         snprintf(host.only, sizeof(host.only), "%s", only);
     host.helper_wait_ns = number(l, "helper_wait");
     host.tsc_stable = !text(l, "tsc_unstable");
+    host.tells_outer_steal = text(l, "outer") != NULL;
     host.ledger_only = text(l, "ledger_only") != NULL;
     for (unsigned int i = 0; off && i < VT_NR_PROBE_CLASSES; i++)
         host.probes_off |= strcmp(off, classes[i]) == 0 ? 1u << i : 0;
@@ -252,6 +253,14 @@ static int add_wait(struct vt_correlator *c, struct line *l)
 {
     struct vt_helper_wait w = { (int64_t)number(l, "helper"), { number(l, "from") }, { number(l, "to") } };
     return vt_correlator_helper_wait(c, &w);
+}
+
+static int add_outer(struct vt_correlator *c, struct line *l)
+{
+    struct vt_outer_steal o = {
+        (int64_t)number(l, "vcpu"), { number(l, "from") }, { number(l, "to") }, number(l, "ns")
+    };
+    return vt_correlator_outer_steal(c, &o);
 }
 
 static int add_loss(struct vt_correlator *c, struct line *l)
@@ -625,6 +634,7 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
             expect_figure(l, "elapsed", &b->elapsed);
             expect_number(l, "from", (int64_t)b->window.from.v);
+            expect_figure(l, "outer", &b->truth.outer);
             expect_number(l, "low", (int64_t)b->undilated.low_ns);
             expect_number(l, "high", (int64_t)b->undilated.high_ns);
             expect_number(l, "residual", b->residual_ns);
@@ -874,6 +884,7 @@ static const struct {
     { "occupancy", add_occupancy },
     { "move", add_move },
     { "loss", add_loss },
+    { "outer", add_outer },
     { "helper", add_helper },
     { "sums", add_sums },
     { "waits", add_wait },

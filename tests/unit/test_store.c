@@ -867,11 +867,11 @@ static void another_schema_is_refused(void **state)
     const struct place *p = *state;
     struct vt_store *store = NULL;
     vt_store_close(create(p->path));
-    run_sql(p->path, "PRAGMA user_version = 6");
+    run_sql(p->path, "PRAGMA user_version = 7");
     fails(ENOTSUP, "newer vtime", vt_store_open(p->path, &store, &err));
     run_sql(p->path, "PRAGMA user_version = 2");
     fails(ENOTSUP, "older vtime", vt_store_open(p->path, &store, &err));
-    run_sql(p->path, "PRAGMA user_version = 5; DROP VIEW integral; DROP TABLE loss;"
+    run_sql(p->path, "PRAGMA user_version = 6; DROP VIEW integral; DROP TABLE loss;"
                      "CREATE VIEW loss AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
                      "SELECT i AS id, i AS at_ns, 0 AS reason, 1 AS count FROM n");
     fails(EUCLEAN, "its table loss", vt_store_open(p->path, &store, &err));
@@ -1199,25 +1199,39 @@ static void kvms_statistics_come_back_and_nonsense_does_not(void **state)
     }
 }
 
-/* ---- when helpers waited ---- */
+/* ---- what later schemas brought: when helpers waited, this host's own steal ---- */
 
-struct heard_waits {
+static const struct vt_helper_wait a_wait = { 3, { 70000 }, { 130000 } };
+static const struct vt_outer_steal a_steal = { 4, { 80000 }, { 140000 }, 50000 };
+
+struct heard_later {
     struct vt_helper_wait wait;
-    size_t nr;
+    struct vt_outer_steal steal;
+    size_t waits, steals;
     struct vt_host host;
 };
 
 static int hear_wait(void *c, const struct vt_helper_wait *row)
 {
-    struct heard_waits *h = c;
+    struct heard_later *h = c;
     h->wait = *row;
-    h->nr++;
+    h->waits++;
     return 0;
 }
 
-static int read_waits(const char *path, struct heard_waits *h)
+static int hear_steal(void *c, const struct vt_outer_steal *row)
 {
-    const struct vt_store_reader reader = { .context = h, .helper_wait = hear_wait };
+    struct heard_later *h = c;
+    h->steal = *row;
+    h->steals++;
+    return 0;
+}
+
+static int read_later(const char *path, struct heard_later *h)
+{
+    const struct vt_store_reader reader = { .context = h,
+                                            .helper_wait = hear_wait,
+                                            .outer_steal = hear_steal };
     struct vt_store_cursor cursor = { 0 };
     struct vt_store *store = NULL;
     struct vt_err why = { "" };
@@ -1229,55 +1243,71 @@ static int read_waits(const char *path, struct heard_waits *h)
     return r;
 }
 
-static void write_wait(const char *path, const struct vt_helper_wait *wait)
+static void write_later(const char *path)
 {
-    const struct vt_host host = { .begin = { 1 }, .nr_cpus = 1, .helper_wait_ns = 50000 };
+    const struct vt_host host = {
+        .begin = { 1 }, .nr_cpus = 1, .helper_wait_ns = 50000, .tells_outer_steal = true
+    };
     struct vt_store *store;
     unlink(path);
     store = create(path);
     ok(vt_store_put_host(store, &host, &err));
-    ok(vt_store_put_helper_wait(store, wait, &err));
+    ok(vt_store_put_helper_wait(store, &a_wait, &err));
+    ok(vt_store_put_outer_steal(store, &a_steal, &err));
     ok(vt_store_commit(store, &err));
     vt_store_close(store);
 }
 
-static void waits_of_helpers_come_back_and_nonsense_does_not(void **state)
+static void what_later_schemas_brought_comes_back_and_nonsense_does_not(void **state)
 {
     const struct place *p = *state;
     static const char *const nonsense[] = { "UPDATE helper_wait SET helper = 0",
                                             "UPDATE helper_wait SET from_ns = -1",
                                             "UPDATE helper_wait SET to_ns = -1",
-                                            "UPDATE meta SET value = -1 WHERE key = 'helper_wait_ns'" };
-    const struct vt_helper_wait wait = { 3, { 70000 }, { 130000 } };
+                                            "UPDATE meta SET value = -1 WHERE key = 'helper_wait_ns'",
+                                            "UPDATE outer_steal SET vcpu = 0",
+                                            "UPDATE outer_steal SET from_ns = -1",
+                                            "UPDATE outer_steal SET to_ns = -1",
+                                            "UPDATE outer_steal SET steal_ns = -1",
+                                            "UPDATE meta SET value = 2 WHERE key = 'tells_outer_steal'" };
     for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
-        struct heard_waits heard = { 0 };
-        write_wait(p->path, &wait);
-        ok(read_waits(p->path, &heard));
-        assert_int_equal(heard.nr, 1);
-        assert_memory_equal(&heard.wait, &wait, sizeof(wait));
+        struct heard_later heard = { 0 };
+        write_later(p->path);
+        ok(read_later(p->path, &heard));
+        assert_int_equal(heard.waits, 1);
+        assert_memory_equal(&heard.wait, &a_wait, sizeof(a_wait));
         assert_int_equal(heard.host.helper_wait_ns, 50000);
+        assert_int_equal(heard.steals, 1);
+        assert_memory_equal(&heard.steal, &a_steal, sizeof(a_steal));
+        assert_true(heard.host.tells_outer_steal);
         run_sql(p->path, nonsense[i]);
-        if (read_waits(p->path, &heard) != -EUCLEAN)
+        if (read_later(p->path, &heard) != -EUCLEAN)
             fail_msg("%s: read", nonsense[i]);
     }
 }
 
-static void before_schema_5_no_waits_of_helpers_were_told(void **state)
+static void before_schemas_5_and_6_it_was_not_told(void **state)
 {
     const struct place *p = *state;
-    const struct vt_helper_wait wait = { 3, { 70000 }, { 130000 } };
-    struct heard_waits heard = { 0 };
+    struct heard_later heard = { 0 };
     struct vt_store *store = NULL;
-    write_wait(p->path, &wait);
+    write_later(p->path);
+    run_sql(p->path, "DROP TABLE outer_steal; DELETE FROM meta WHERE key = 'tells_outer_steal';"
+                     "PRAGMA user_version = 5");
+    ok(read_later(p->path, &heard));
+    assert_int_equal(heard.waits, 1);
+    assert_int_equal(heard.steals, 0);
+    assert_false(heard.host.tells_outer_steal);
     run_sql(p->path, "DROP TABLE helper_wait; DELETE FROM meta WHERE key = 'helper_wait_ns';"
                      "PRAGMA user_version = 4");
-    ok(read_waits(p->path, &heard));
-    assert_int_equal(heard.nr, 0);
+    heard = (struct heard_later){ 0 };
+    ok(read_later(p->path, &heard));
+    assert_int_equal(heard.waits, 0);
     assert_int_equal(heard.host.helper_wait_ns, 0);
     ok(vt_store_append(p->path, &store, &err)); /* brought up, as `vtime import` does */
     vt_store_close(store);
-    ok(read_waits(p->path, &heard));
-    assert_int_equal(heard.nr, 0);
+    ok(read_later(p->path, &heard));
+    assert_int_equal(heard.waits + heard.steals, 0);
     assert_int_equal(heard.host.helper_wait_ns, 0);
 }
 
@@ -1416,8 +1446,8 @@ int main(void)
         test_in_place(cpus_come_back_and_each_is_there_once),
         test_in_place(addresses_and_exits_without_a_sum_come_back_and_nonsense_does_not),
         test_in_place(kvms_statistics_come_back_and_nonsense_does_not),
-        test_in_place(waits_of_helpers_come_back_and_nonsense_does_not),
-        test_in_place(before_schema_5_no_waits_of_helpers_were_told),
+        test_in_place(what_later_schemas_brought_comes_back_and_nonsense_does_not),
+        test_in_place(before_schemas_5_and_6_it_was_not_told),
         test_in_place(a_row_with_nonsense_is_refused),
         test_in_place(a_fact_that_came_later_may_lack),
         test_in_place(a_damaged_file_does_no_harm),

@@ -273,8 +273,8 @@ static void make_version_3(const char *path)
             "DROP TABLE vm_found; DROP TABLE kvm_count; DROP TABLE kvm_stat; DROP TABLE system; DROP TABLE "
             "os_view; DROP TABLE cpu_time; DROP TABLE cpus;"
             "DROP TABLE process; DROP TABLE run; DROP TABLE task; DROP TABLE tasks; DROP TABLE event;"
-            "DROP TABLE exchange; DROP TABLE channel_event; DROP TABLE helper_wait;"
-            "DELETE FROM meta WHERE key = 'helper_wait_ns';"
+            "DROP TABLE exchange; DROP TABLE channel_event; DROP TABLE helper_wait; DROP TABLE outer_steal;"
+            "DELETE FROM meta WHERE key IN ('helper_wait_ns', 'tells_outer_steal');"
             "DELETE FROM code WHERE kind IN ('found', 'tasks', 'event', 'channel'); PRAGMA user_version = 3");
 }
 
