@@ -208,25 +208,23 @@ static const struct btf_type *member_type(const struct btf *btf, const struct bt
     return NULL;
 }
 
+/* A member of one of the kernel's structures; NULL: it has none. */
+static const struct btf_type *kernel_member(const struct btf *btf, const char *structure, const char *name)
+{
+    const int id = btf__find_by_name_kind(btf, structure, BTF_KIND_STRUCT);
+
+    return id > 0 ? member_type(btf, btf__type_by_id(btf, (uint32_t)id), name) : NULL;
+}
+
 /* Has a group of tasks its part of each CPU's run queue in an array of pointers? And what else is_idle()
  * needs. */
 static bool tells_run_queues(const struct btf *btf)
 {
-    static const char *const needed[][2] = { { "task_struct", "sched_task_group" },
-                                             { "task_group", "cfs_rq" },
-                                             { "cfs_rq", "rq" },
-                                             { "rq", "online" } };
-    const struct btf_type *array = NULL;
+    const struct btf_type *array = kernel_member(btf, "task_group", "cfs_rq");
 
-    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
-        const int id = btf__find_by_name_kind(btf, needed[i][0], BTF_KIND_STRUCT);
-        const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
-        if (!(t = member_type(btf, t, needed[i][1])))
-            return false;
-        if (i == 1)
-            array = t;
-    }
-    return btf_is_ptr(array) && btf_is_ptr(btf__type_by_id(btf, array->type));
+    return array && btf_is_ptr(array) && btf_is_ptr(btf__type_by_id(btf, array->type)) &&
+           kernel_member(btf, "task_struct", "sched_task_group") && kernel_member(btf, "cfs_rq", "rq") &&
+           kernel_member(btf, "rq", "online");
 }
 
 /* Whether another CPU is idle is read from the kernel's run queues. */
@@ -248,13 +246,11 @@ static void choose_elsewhere(struct vt_probes *p, const struct btfs *b, bool led
 }
 
 /* The run queues' clocks leave out what is stolen of their CPUs (CONFIG_PARAVIRT_TIME_ACCOUNTING). */
-static void choose_outer(struct vt_probes *p, const struct btfs *b, bool ledger_only)
+static void choose_outer(struct vt_probes *p, const struct btf *btf, bool ledger_only)
 {
-    const int id = btf__find_by_name_kind(b->btf[0], "rq", BTF_KIND_STRUCT);
-
     p->bpf->rodata->tells_outer =
-        !ledger_only && vt_host_is_told_steal() && tells_run_queues(b->btf[0]) && id > 0 &&
-        member_type(b->btf[0], btf__type_by_id(b->btf[0], (uint32_t)id), "prev_steal_time_rq");
+        !ledger_only && vt_host_is_told_steal() && kernel_member(btf, "sched_entity", "cfs_rq") &&
+        kernel_member(btf, "cfs_rq", "rq") && kernel_member(btf, "rq", "prev_steal_time_rq");
 }
 
 static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err *err)
@@ -278,7 +274,7 @@ static int choose_programs(struct vt_probes *p, bool ledger_only, struct vt_err 
     }
     choose_addresses(p);
     choose_elsewhere(p, &b, ledger_only);
-    choose_outer(p, &b, ledger_only);
+    choose_outer(p, b.btf[0], ledger_only);
     btfs_release(&b);
     if (!fitting)
         return vt_fail(err, ENOTSUP, "this kernel's sched_switch tracepoint has an unknown form");

@@ -310,22 +310,14 @@ static __always_inline bool knows_run_queues(const struct task_struct *task)
  * The CPU's run queue is found by way of any task group's part of it, once: `runqueues` itself is known to
  * kernels with CONFIG_KALLSYMS_ALL only. cpu is one of some task's mask, so there is one.
  */
-static __cold __u64 run_queue_at(const struct task_group *group, __u32 cpu)
+static __cold void find_run_queue(struct run_queue *q, const struct task_group *group, __u32 cpu)
 {
     const struct cfs_rq *part = 0;
     const __u64 all = (__u64)BPF_CORE_READ(group, cfs_rq);
 
     if (bpf_probe_read_kernel(&part, sizeof(part), (void *)(all + cpu * sizeof(part))))
-        return 0;
-    return (__u64)BPF_CORE_READ(part, rq);
-}
-
-static __cold void find_run_queue(struct run_queue *q, const struct task_group *group, __u32 cpu)
-{
-    const struct rq *rq = (const struct rq *)run_queue_at(group, cpu);
-
-    if (!rq)
         return;
+    const struct rq *rq = BPF_CORE_READ(part, rq);
     q->idle = (__u64)BPF_CORE_READ(rq, idle);
     q->rq = (__u64)rq;
 }
@@ -607,19 +599,18 @@ static __always_inline struct vt_slot *slot_of(struct task_struct *task)
 }
 
 /*
- * What was stolen of this CPU from this host itself, ns since its boot: of what the hypervisor below tells,
- * what the run queue's clock left out; it was brought up to date at this switch, and at the tick.
+ * What was stolen of the task's CPU from this host itself, ns since its boot: of what the hypervisor below
+ * tells, what the run queue's clock left out; it was brought up to date at this switch, and at the tick.
  */
-static __always_inline __u64 outer_steal(struct vt_running *r, struct task_struct *task)
+static __always_inline __u64 outer_steal(struct task_struct *task)
 {
+    const struct cfs_rq *part = 0;
     const struct rq *rq = 0;
 
-    if (!tells_outer || !knows_run_queues(task) || !bpf_core_field_exists(rq->prev_steal_time_rq))
+    if (!tells_outer || !bpf_core_field_exists(task->se.cfs_rq) || !bpf_core_field_exists(part->rq) ||
+        !bpf_core_field_exists(rq->prev_steal_time_rq))
         return 0;
-    if (seldom(!r->rq))
-        r->rq = run_queue_at(task->sched_task_group, bpf_get_smp_processor_id());
-    rq = (const struct rq *)r->rq;
-    return rq ? BPF_CORE_READ(rq, prev_steal_time_rq) : 0;
+    return task->se.cfs_rq->rq->prev_steal_time_rq;
 }
 
 static __always_inline void note_running(struct vt_running *r, const struct vt_slot *s)
@@ -688,7 +679,7 @@ static __always_inline struct vt_slot *current_slot(void)
     s = slot_of_binding(bpf_task_storage_get(&bindings, bpf_get_current_task_btf(), 0, 0));
     if (s && r) {
         note_running(r, s);
-        outer_begins(r, outer_steal(r, bpf_get_current_task_btf()), bpf_ktime_get_ns());
+        outer_begins(r, outer_steal(bpf_get_current_task_btf()), bpf_ktime_get_ns());
     }
     return s;
 }
@@ -1002,7 +993,7 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
     r = running_on(bpf_get_smp_processor_id());
     if (sched == VT_SCHED_ON_CPU && r) {
         note_running(r, s);
-        outer_begins(r, outer_steal(r, task), now);
+        outer_begins(r, outer_steal(task), now);
     }
     return s;
 }
@@ -1350,7 +1341,7 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
         return 0;
     told = was && was->kind != VT_SLOT_HELPER;
     now = bpf_ktime_get_ns();
-    outer = outer_steal(r, next);
+    outer = outer_steal(next);
     if (was && r->tid == (__u32)prev->pid)
         look_at_outer(was, r, outer, now);
     if (was)
@@ -1853,7 +1844,7 @@ static __always_inline int irq_ends(void)
     if (!s)
         return 0;
     now = bpf_ktime_get_ns();
-    look_at_outer(s, r, outer_steal(r, bpf_get_current_task_btf()), now);
+    look_at_outer(s, r, outer_steal(bpf_get_current_task_btf()), now);
     machine_lock(s);
     machine_irq_end(s, now);
     machine_unlock(s);

@@ -146,9 +146,7 @@ struct vt_running {
     vt_s32 waiters;               /* vCPUs on this CPU's run queue that wait; any CPU writes it */
     vt_u32 forced_idle;           /* the idle task has it, by choice */
     vt_u64 since;                 /* who has the CPU while one waits is told from here on; 0: nobody waits */
-    vt_u64 rq;                    /* struct rq *; 0: not known yet */
-    vt_u64 outer,
-        outer_at; /* this host's own steal on the CPU by the last look at it in that thread, and when */
+    vt_u64 outer, outer_at;       /* this host's own steal there by the last look in that thread, and when */
 } __attribute__((aligned(64)));
 #define VT_MAX_RUNNING 4096 /* CPUs */
 
