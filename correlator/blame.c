@@ -640,3 +640,8 @@ int vt_blame_fill(const struct vt_correlator *c, struct vt_snapshot *s, int64_t 
     close_books(&b);
     return r;
 }
+
+enum vt_accuracy vt_elsewhere_accuracy(const struct vt_host *host)
+{
+    return host->nr_cpus <= host->elsewhere_cpus + 1 ? VT_EXACT : VT_ESTIMATED;
+}

@@ -72,6 +72,9 @@ struct vt_snapshot *vt_correlate_timeline(const struct vt_correlator *c, const s
                                           uint64_t width_ns, struct vt_err *err);
 void vt_snapshot_free(struct vt_snapshot *snapshot);
 
+/** Of debts' elsewhere_ns: an idle CPU may have been among those that were not looked at. */
+enum vt_accuracy vt_elsewhere_accuracy(const struct vt_host *host);
+
 /** The set's figure of that event and side; NULL: it has none. */
 const struct vt_counter_figure *vt_counter_find(const struct vt_counter_set *set, enum vt_counter event,
                                                 enum vt_counter_side side);

@@ -5,6 +5,7 @@
 
 #include "base/escape.h"
 #include "base/state.h"
+#include "correlator/correlate.h"
 
 const struct report_clock report_clocks[REPORT_NR_CLOCKS] = {
     { "tsc", "TSC", VTG_HAVE_TSC, REPORT_ELAPSED, offsetof(struct vt_belief, tsc_ns) },
@@ -167,8 +168,7 @@ bool report_elsewhere(const struct vt_host *host, uint64_t ns, struct vt_figure 
 {
     if (!host->elsewhere_cpus)
         return false;
-    *ret = (struct vt_figure){ .ns = ns };
-    ret->accuracy = host->nr_cpus <= host->elsewhere_cpus + 1 ? VT_EXACT : VT_ESTIMATED;
+    *ret = (struct vt_figure){ .ns = ns, .accuracy = vt_elsewhere_accuracy(host) };
     return true;
 }
 

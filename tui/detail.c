@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/state.h"
+#include "correlator/correlate.h"
 #include "tui/text.h"
 
 /* Appends to a line of VTOP_DETAIL_BYTES. */
@@ -75,8 +76,7 @@ static const char *culprit_name(const struct vt_blame *b)
 static void say_blame(char *line, const struct vtop_model *model, const struct vtop_row *row)
 {
     const uint64_t stolen = row->account.stolen.ns;
-    const struct vt_host *host = &model->head.host;
-    const bool all = host->nr_cpus <= host->elsewhere_cpus + 1; /* CPUs are looked at */
+    const bool all = vt_elsewhere_accuracy(&model->head.host) == VT_EXACT; /* CPUs are looked at */
     uint64_t elsewhere = 0;
     bool any = false;
     for (size_t i = 0; i < model->nr_blame && !row->is_vcpu; i++) {
