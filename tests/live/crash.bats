@@ -102,6 +102,8 @@ slow=$BATS_TEST_DIRNAME/../../build/tests/live/slowdisk.so
   start_guest busy --workload mix --burst-us 200 --sleep-us 400 --seconds 40
   guests=("$guest_pid")
   LD_PRELOAD=$slow SLOW_US=5000 timeout 30 "$VTIME" record -q -f -o "$run_vt" --interval 100 --for 3
+  report "$run_vt" '.lost, (.guests[] | select(.name == "busy") | .vcpus[0] |
+    {window_ns, residual_ns, ledger_residual_ns, desync, switches, LOST: .states.LOST.ns})'
   run report "$run_vt" '(.guests[] | select(.name == "busy") | .vcpus[0] | .residual_ns == 0 and .ledger_residual_ns == 0 and
       .switches > 300 and .states.LOST.ns == 0) and ([.lost[]] | add) == 0'
   [ "$output" = true ]
