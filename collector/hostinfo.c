@@ -80,11 +80,12 @@ static void hypervisor(char *out, size_t size)
 /* CPUID 0x40000001 of KVM, bit 5: KVM_FEATURE_STEAL_TIME (Documentation/virt/kvm/x86/cpuid.rst). */
 bool vt_host_is_told_steal(void)
 {
-    char name[32] = { 0 };
+    char name[32] = { 0 }, line[4096];
     unsigned a, b, c, d;
 
     hypervisor(name, sizeof(name));
-    if (strncmp(name, "KVMKVMKVM", 9) != 0)
+    if (strncmp(name, "KVMKVMKVM", 9) != 0 ||
+        (vt_slurp("/proc/cmdline", line, sizeof(line)) && strstr(line, "no-steal-acc")))
         return false;
     __cpuid(0x40000001, a, b, c, d);
     return a & 1u << 5;

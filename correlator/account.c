@@ -204,8 +204,9 @@ void vt_account_fill(struct vt_account *a, const struct vt_sums *s, uint64_t win
         lower(&a->overhead, VT_ESTIMATED);
     }
     a->outer.ns = s->outer.least + (s->outer.most - s->outer.least) / 2;
-    a->outer.bound_ns = s->outer.most - a->outer.ns;
-    a->outer.accuracy = a->outer.bound_ns ? VT_BOUNDED : VT_EXACT;
+    /* the last of it may not be told yet */
+    a->outer.bound_ns = s->outer.most - a->outer.ns + (s->on_cpu_ns ? VT_OUTER_NS : 0);
+    a->outer.accuracy = VT_BOUNDED;
     if (!vt_sums_has_demand(s, window_ns))
         return;
     uint64_t run = a->used.ns + a->overhead.ns, run_bound = a->used.bound_ns + a->overhead.bound_ns;

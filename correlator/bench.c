@@ -185,7 +185,8 @@ static void delay_piece(void *context, const struct vt_piece *p)
     if (p->on_cpu) {
         if (p->split[VT_ON_POLL])
             d->since_idle = d->outer_since_idle = 0;
-        d->outer_since_idle += p->outer.least;
+        else
+            d->outer_since_idle += p->outer.least;
         d->lost += p->split[VT_ON_LOST];
         if (p->life && vt_is_guest_kernel(d->m, p->life))
             d->guest_kernel += p->split[VT_ON_RUN];
@@ -271,6 +272,15 @@ static struct vt_outer_range outer_range(const struct vt_correlator *c, struct v
     if (c->host.tells_outer_steal)
         return (struct vt_outer_range){ since_idle, all->outer.most };
     return (struct vt_outer_range){ 0, vt_min(outer_steal(c, w), all->on_cpu_ns) };
+}
+
+/* What fell on other CPUs may have kept who serves an idle guest, or a CPU that was to wake up. */
+static uint64_t outer_elsewhere(const struct vt_correlator *c, const struct vt_benchmark *b,
+                                const struct vt_sums *all)
+{
+    if (!c->host.tells_outer_steal)
+        return 0;
+    return vt_min(less(outer_steal(c, b->window), all->outer.least), b->truth.idle.ns + b->truth.stalled.ns);
 }
 
 /* What the guest's CPU time holds that it would not have used undisturbed: between the two. */
@@ -451,7 +461,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     if (n > 1)
         x.least = x.outer.least = 0; /* several vCPUs may have paid at the same time */
     b->undilated.outer_ns = x.outer.most;
-    x.other = d.lost;
+    x.other = d.lost + outer_elsewhere(p->c, b, &all);
     /* what the monitor's threads waited may have kept an idle guest waiting for a device */
     x.helpers_waited = vt_helpers_waited(p->c, p->m->row.id, b->window);
     x.most += x.other + vt_min(x.helpers_waited, b->truth.idle.ns);
@@ -608,7 +618,8 @@ static struct vt_window fitted_window(const struct fitted_time *f, const struct 
 static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
                    struct excess x)
 {
-    const uint64_t others = x.other + (played->leaves_outer ? 0 : x.outer.most) + played->waits_ns;
+    /* the play leaves this host's own steal out of who was hit; others may have waited for him */
+    const uint64_t others = x.other + x.outer.most + played->waits_ns;
     const uint64_t low = less(played->low_ns, others + elapsed->bound_ns);
     const uint64_t high = vt_min(u->high_ns, less(played->high_ns, x.least) + elapsed->bound_ns);
     if (low > high) {

@@ -235,6 +235,8 @@ struct vt_walk_counts {
     uint64_t switches, migrations, exits, user_exits, halts;
 };
 
+/** The life's first that ends after `at`. */
+size_t vt_outer_after(const struct vt_life *life, uint64_t at);
 /** What of it fell into from..to. */
 struct vt_outer_range vt_outer_part(const struct vt_outer_steal *o, uint64_t from, uint64_t to);
 /** While the life was on a CPU in from..to, and no other state; see struct vt_outer_steal. */
@@ -545,7 +547,6 @@ void vt_turns_release(struct vt_turns *t);
 struct vt_replayed {
     bool known;
     uint64_t low_ns, high_ns; /* low: without what resuming cost */
-    bool leaves_outer;        /* this host's own steal is left out of both */
     uint64_t waits_ns;   /* in low_ns: waits for devices that may have been the monitor's threads' delay */
     const char *why_not; /* static */
 };

@@ -25,8 +25,7 @@ int vt_correlator_outer_steal(void *context, const struct vt_outer_steal *row)
     return r;
 }
 
-/* The first that ends after `at`. */
-static size_t outer_after(const struct vt_life *life, uint64_t at)
+size_t vt_outer_after(const struct vt_life *life, uint64_t at)
 {
     size_t low = 0, high = life->nr_outer;
     while (low < high) {
@@ -52,7 +51,7 @@ struct vt_outer_range vt_outer_part(const struct vt_outer_steal *o, uint64_t fro
 struct vt_outer_range vt_outer_in(const struct vt_life *life, uint64_t from, uint64_t to)
 {
     struct vt_outer_range sum = { 0 };
-    for (size_t i = outer_after(life, from); i < life->nr_outer && life->outer[i].from.v < to; i++) {
+    for (size_t i = vt_outer_after(life, from); i < life->nr_outer && life->outer[i].from.v < to; i++) {
         const struct vt_outer_range part = vt_outer_part(&life->outer[i], from, to);
         sum.least += part.least;
         sum.most += part.most;
@@ -62,7 +61,7 @@ struct vt_outer_range vt_outer_in(const struct vt_life *life, uint64_t from, uin
 
 void vt_outer_forget(struct vt_life *life, uint64_t before)
 {
-    const size_t n = outer_after(life, before);
+    const size_t n = vt_outer_after(life, before);
     life->nr_outer -= n;
     if (n)
         memmove(life->outer, life->outer + n, life->nr_outer * sizeof(*life->outer));

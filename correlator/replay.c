@@ -177,41 +177,27 @@ static struct vcpu_delays *delays_of(const struct replay *r, uint32_t cpu)
     return NULL;
 }
 
-static int add_outer(struct vcpu_delays *v, const struct vt_life *life, struct vt_window window)
+/* Of a vCPU that is one thread: of several, stretches are not apart, and nothing is left out. */
+static int find_outer(const struct replay *r, struct vcpu_delays *v, const struct vt_life *life,
+                      uint64_t *budget)
 {
     int e = 0;
-    for (size_t i = 0; i < life->nr_outer && !e; i++) {
-        const struct vt_outer_steal *o = &life->outer[i];
-        if (o->to.v <= window.from.v || o->from.v >= window.to.v)
+    for (size_t i = vt_outer_after(life, r->window.from.v);
+         i < life->nr_outer && !vt_is_composed(r->c, life) && !e && life->outer[i].from.v < r->window.to.v;
+         i++) {
+        const struct outer *last = v->nr_outer ? &v->outer[v->nr_outer - 1] : NULL;
+        const struct outer next = { life->outer[i], last ? last->sum + last->of.ns : 0 };
+        vt_spend(budget, 1);
+        if (last && next.of.from.v < last->of.to.v) /* of another thread that it was before */
             continue;
         e = vt_grow((void **)&v->outer, &v->room_outer, v->nr_outer, sizeof(*v->outer));
         if (!e)
-            v->outer[v->nr_outer++] = (struct outer){ .of = *o };
+            v->outer[v->nr_outer++] = next;
     }
     return e;
 }
 
-static int by_outer_begin(const void *a, const void *b)
-{
-    const struct outer *x = a, *y = b;
-    return (x->of.from.v > y->of.from.v) - (x->of.from.v < y->of.from.v);
-}
-
-/* Of all the threads that the vCPU was. */
-static int find_outer(const struct replay *r, struct vcpu_delays *v, const struct vt_life *life)
-{
-    int e = 0;
-    for (const struct vt_life *l = vt_next_member(r->c, life, NULL); l && !e;
-         l = vt_next_member(r->c, life, l))
-        e = add_outer(v, l, r->window);
-    if (v->nr_outer)
-        qsort(v->outer, v->nr_outer, sizeof(*v->outer), by_outer_begin);
-    for (size_t i = 1; i < v->nr_outer; i++)
-        v->outer[i].sum = v->outer[i - 1].sum + v->outer[i - 1].of.ns;
-    return e;
-}
-
-static int find_delays(struct replay *r)
+static int find_delays(struct replay *r, uint64_t *budget)
 {
     size_t from, to;
     vt_lives_around(r->c, r->m, &from, &to);
@@ -229,7 +215,7 @@ static int find_delays(struct replay *r)
         }
         vt_walk(r->c, life, r->window, add_delay, v, NULL);
         if (!v->error)
-            v->error = find_outer(r, v, life);
+            v->error = find_outer(r, v, life, budget);
         if (v->error)
             return v->error;
     }
@@ -670,8 +656,8 @@ static uint64_t played(const struct replay *r, const struct step *s, enum play p
 {
     at = vt_max(at, s->from);
     const uint64_t ran = at - s->from - delay_in(s->delays, s->from, at),
-                   idle = outer_in(s->delays, play, s->from, at) + (play == EARLIEST ? spun_until(s, at) : 0);
-    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, idle));
+                   none = outer_in(s->delays, play, s->from, at) + (play == EARLIEST ? spun_until(s, at) : 0);
+    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, none));
     const uint64_t cold = s->is_cold ? r->resume_ns + LONG_SLEEP_NS : 0;
     return s->begin[play] + takes -
            (play == EARLIEST ? vt_min(takes - takes / COLD_TIMES, cold + resume_cost(r, s, at)) : 0);
@@ -931,7 +917,7 @@ static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end,
 
 static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, struct vt_replayed *ret)
 {
-    int e = r->nr_step ? find_delays(r) : 0;
+    int e = r->nr_step ? find_delays(r, budget) : 0;
     if (!e && r->nr_step)
         e = find_delays_of_any(r, budget);
     if (!e && r->nr_step)
@@ -985,7 +971,7 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
                         .resume_ns = play->resume_ns,
                         .helpers_waited = play->helpers_waited };
     bool whole;
-    *ret = (struct vt_replayed){ .leaves_outer = c->host.tells_outer_steal };
+    *ret = (struct vt_replayed){ 0 };
     ret->why_not = unplayable(b);
     if (ret->why_not || c->host.ledger_only)
         return 0;

@@ -555,8 +555,7 @@ void vt_cut_piece(const struct vt_piece *whole, uint64_t from, uint64_t to, stru
     memset(ret->split, 0, sizeof(ret->split));
     memcpy(s.split, whole->split, sizeof(s.split));
     cut_span(&s, from, to, ret); /* to the bounds that there are */
-    ret->outer =
-        whole->life ? vt_outer_in(whole->life, from, to) : (struct vt_outer_range){ 0, whole->outer.most };
+    ret->outer = vt_outer_in(whole->life, from, to);
     ret->state = longest(ret->split);
     ret->resumed = whole->resumed && from == whole->from;
 }

@@ -173,7 +173,7 @@ static void put_notes(const struct vt_snapshot *s, bool utf8, FILE *out)
         struct wrap w = wrap_begin(out, "", 2);
         report_name(clean, s->guests[g].vm.name);
         if (outer.ns)
-            wrap_item(&w, "%s: of used and overhead, %s were stolen from this host itself", clean,
+            wrap_item(&w, "%s: of its time on CPU, %s were stolen from this host itself", clean,
                       format_figure(text, outer, utf8));
         else
             wrap_item(&w, "%s:", clean);
@@ -537,7 +537,8 @@ static void put_truth(const struct vt_benchmark *b, bool utf8, FILE *out)
     if (b->has_guest_kernel)
         wrap_item(&w, "of used, the guest's kernel %s", format_ns(text, b->guest_kernel_ns, utf8));
     if (a->outer.ns)
-        wrap_item(&w, "of both, %s stolen from this host itself", format_figure(text, a->outer, utf8));
+        wrap_item(&w, "of its time on CPU %s stolen from this host itself",
+                  format_figure(text, a->outer, utf8));
     char parts[256] = "";
     size_t n = 0;
     for (int s = 0; s < VT_NR_STATES; s++)

@@ -600,7 +600,9 @@ static __always_inline struct vt_slot *slot_of(struct task_struct *task)
 
 /*
  * What was stolen of the task's CPU from this host itself, ns since its boot: of what the hypervisor below
- * tells, what the run queue's clock left out; it was brought up to date at this switch, and at the tick.
+ * tells, what the run queue's clock left out.  That is brought up to date at the tick and at a switch, but
+ * for one that follows a wake-up at once (rq_clock_skip_update()): what was stolen in between is told of who
+ * comes next.
  */
 static __always_inline __u64 outer_steal(struct task_struct *task)
 {
@@ -633,7 +635,7 @@ static __cold void tell_outer(struct vt_slot *s, __u64 now)
     struct vt_cell *cell;
     __u8 round;
 
-    if (s->outer_ns < VT_OUTER_NS || !(cell = take_cell(&round)))
+    if (!(cell = take_cell(&round)))
         return;
     outer = (struct vt_outer *)cell->words;
     outer->from = s->outer_from;
@@ -643,7 +645,7 @@ static __cold void tell_outer(struct vt_slot *s, __u64 now)
     s->outer_ns = 0;
 }
 
-/* From here on, in the thread that was just noted. */
+/* From here on, in the thread that has the CPU. */
 static __always_inline void outer_begins(struct vt_running *r, __u64 outer, __u64 now)
 {
     if (!tells_outer)
@@ -652,20 +654,33 @@ static __always_inline void outer_begins(struct vt_running *r, __u64 outer, __u6
     r->outer_at = now;
 }
 
-/* In the thread that runs there; by its slot's writer. */
+/*
+ * In the thread that runs there; by its slot's writer.  The counter may not have been brought up to date:
+ * what did not grow tells nothing, and the stretch goes on.  What it grew by beyond the stretch is not of it.
+ */
 static __always_inline void look_at_outer(struct vt_slot *s, struct vt_running *r, __u64 outer, __u64 now)
 {
-    const __u64 stolen = outer - r->outer;
+    const __s64 stolen = (__s64)(outer - r->outer), most = (__s64)(now - r->outer_at);
 
-    if (!tells_outer)
+    if (!tells_outer || !seldom(stolen > 0))
         return;
-    if (seldom(stolen)) {
-        if (!s->outer_ns)
-            s->outer_from = r->outer_at;
-        s->outer_ns += stolen < now - r->outer_at ? stolen : now - r->outer_at;
-        tell_outer(s, now);
-    }
+    if (!s->outer_ns)
+        s->outer_from = r->outer_at;
+    s->outer_ns += stolen < most ? stolen : most;
     outer_begins(r, outer, now);
+    if (s->outer_ns >= VT_OUTER_NS)
+        tell_outer(s, now);
+}
+
+/* A thread that became a vCPU while it runs here. Whoever comes between looks at its own. */
+static __always_inline void begins_here(struct vt_slot *s, struct task_struct *task, __u64 now)
+{
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
+
+    if (!r)
+        return;
+    outer_begins(r, outer_steal(task), now);
+    note_running(r, s);
 }
 
 static __always_inline struct vt_slot *current_slot(void)
@@ -677,10 +692,8 @@ static __always_inline struct vt_slot *current_slot(void)
     if (r && r->tid == tid)
         return live_slot(r->slot, r->generation);
     s = slot_of_binding(bpf_task_storage_get(&bindings, bpf_get_current_task_btf(), 0, 0));
-    if (s && r) {
-        note_running(r, s);
-        outer_begins(r, outer_steal(bpf_get_current_task_btf()), bpf_ktime_get_ns());
-    }
+    if (s)
+        begins_here(s, bpf_get_current_task_btf(), bpf_ktime_get_ns());
     return s;
 }
 
@@ -963,7 +976,6 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
 {
     struct binding b = {}, *stored;
     struct vt_slot *s = take_slot(&b.slot);
-    struct vt_running *r;
 
     if (!s)
         return 0;
@@ -990,11 +1002,8 @@ static __always_inline struct vt_slot *bind(struct task_struct *task, __u64 vcpu
         count_lost(VT_LOST_NO_SLOT);
     note_bound(s);
     note_vm(s);
-    r = running_on(bpf_get_smp_processor_id());
-    if (sched == VT_SCHED_ON_CPU && r) {
-        note_running(r, s);
-        outer_begins(r, outer_steal(task), now);
-    }
+    if (sched == VT_SCHED_ON_CPU)
+        begins_here(s, task, now);
     return s;
 }
 
@@ -1075,7 +1084,6 @@ static __always_inline struct vt_slot *bind_thread(struct task_struct *task, con
 {
     struct binding b = {}, *stored = binding_of(task);
     struct vt_slot *s, *before = stored ? slot_at(stored->slot) : 0;
-    struct vt_running *r;
 
     if (before && before->generation == stored->generation && before->sched != VT_SCHED_GONE) {
         if (before->kind != VT_SLOT_HELPER || sched == VT_SCHED_SEED)
@@ -1100,9 +1108,8 @@ static __always_inline struct vt_slot *bind_thread(struct task_struct *task, con
     }
     *stored = b;
     note_bound(s);
-    r = running_on(bpf_get_smp_processor_id());
-    if (sched == VT_SCHED_ON_CPU && r)
-        note_running(r, s);
+    if (sched == VT_SCHED_ON_CPU)
+        begins_here(s, task, now);
     return s;
 }
 
@@ -1342,8 +1349,11 @@ static __always_inline int sched_switch(bool preempt, struct task_struct *prev, 
     told = was && was->kind != VT_SLOT_HELPER;
     now = bpf_ktime_get_ns();
     outer = outer_steal(next);
-    if (was && r->tid == (__u32)prev->pid)
+    if (was && r->tid == (__u32)prev->pid) {
         look_at_outer(was, r, outer, now);
+        if (seldom(was->outer_ns)) /* no stretch goes on over a switch */
+            tell_outer(was, now);
+    }
     if (was)
         switch_out(was, prev, preempt, prev_state, now);
     if (is && switch_in(is, next, prev->pid == 0, now, r->since) && r->waiters <= 0)
@@ -1563,8 +1573,8 @@ static __always_inline void run_begins(struct task_struct *task)
     current_slot(); /* ends that life */
     if (own_tgid == (__u32)task->tgid)
         __sync_fetch_and_add(&self_runs, 1);
-    else if (armed)
-        bind(task, vcpu, now, VT_SCHED_ON_CPU, mode_in_kvm(), bpf_get_smp_processor_id());
+    else if (armed && !bind(task, vcpu, now, VT_SCHED_ON_CPU, mode_in_kvm(), bpf_get_smp_processor_id()))
+        bpf_map_delete_elem(&slot_of_vcpu, &vcpu); /* who had it until now has it no more */
 }
 
 SEC("tp_btf/kvm_fpu")

@@ -182,7 +182,7 @@ struct vt_outer {
     vt_u64 from, to, ns;
 };
 
-/* No less is told at once: it is added up until it is that much. */
+/* No less is told before the vCPU is switched out. */
 #define VT_OUTER_NS 10000
 
 /* Why an edge was refused; each counter is per slot. */

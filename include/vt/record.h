@@ -229,7 +229,7 @@ struct vt_helper_wait {
  * what the hypervisor below tells it (struct kvm_steal_time.steal, Documentation/virt/kvm/x86/msr.rst) and
  * the clock of the CPU's run queue left out (rq.prev_steal_time_rq, update_rq_clock_task(),
  * kernel/sched/core.c), looked at when the vCPU is switched in and out and after interrupts. What is less
- * than VT_OUTER_NS is told with what follows.
+ * than VT_OUTER_NS is told when it is switched out.
  */
 struct vt_outer_steal {
     int64_t vcpu;

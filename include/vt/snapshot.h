@@ -34,8 +34,8 @@ struct vt_ratio {
 struct vt_account {
     struct vt_figure state[VT_NR_STATES];
     struct vt_figure used, overhead, stolen, stalled, idle, paused, unknown;
-    /* What was stolen from this host itself of CPUs that it had: within used and overhead. Only where
-     * host.tells_outer_steal. */
+    /* What was stolen from this host itself of CPUs that it had: within its time on CPU, whatever the state.
+     * Only where host.tells_outer_steal. */
     struct vt_figure outer;
     struct vt_ratio dilation, contention_dilation;
 };
