@@ -42,6 +42,11 @@ struct vt_readings {
     struct vt_counter_reading last[VT_NR_COUNTERS][VT_NR_SIDES];
 };
 
+/** Of this stretch so much was stolen from this host itself; before: of all earlier ones. */
+struct vt_outer_stretch {
+    uint64_t from, to, ns, before;
+};
+
 /** One life of one vCPU and all that was recorded of it. */
 struct vt_life {
     struct vt_vcpu row;
@@ -54,7 +59,7 @@ struct vt_life {
     size_t nr_checkpoints, room_checkpoints;
     struct vt_vcpu_move *moves; /* by `at` */
     size_t nr_moves, room_moves;
-    struct vt_outer_steal *outer; /* in order, apart */
+    struct vt_outer_stretch *outer; /* in order, apart */
     size_t nr_outer, room_outer;
     struct vt_exit_row *exits; /* of one reason by `at` */
     size_t nr_exits, room_exits;
@@ -235,11 +240,7 @@ struct vt_walk_counts {
     uint64_t switches, migrations, exits, user_exits, halts;
 };
 
-/** The life's first that ends after `at`. */
-size_t vt_outer_after(const struct vt_life *life, uint64_t at);
-/** What of it fell into from..to. */
-struct vt_outer_range vt_outer_part(const struct vt_outer_steal *o, uint64_t from, uint64_t to);
-/** While the life was on a CPU in from..to, and no other state; see struct vt_outer_steal. */
+/** While the life was on a CPU in from..to; see struct vt_outer_steal. */
 struct vt_outer_range vt_outer_in(const struct vt_life *life, uint64_t from, uint64_t to);
 void vt_outer_forget(struct vt_life *life, uint64_t before);
 

@@ -97,18 +97,11 @@ struct delay {
     uint64_t holds; /* of those before it that were long enough to matter */
 };
 
-/* This host's own steal while a vCPU was on a CPU; sum: of those before. */
-struct outer {
-    struct vt_outer_steal of;
-    uint64_t sum;
-};
-
 struct vcpu_delays {
     uint32_t cpu;
     struct delay *delay;
     size_t nr, room;
-    struct outer *outer; /* in order, apart */
-    size_t nr_outer, room_outer;
+    const struct vt_life *life; /* whose own steal of this host's is left out; NULL: nobody's */
     int error;
 };
 
@@ -177,27 +170,7 @@ static struct vcpu_delays *delays_of(const struct replay *r, uint32_t cpu)
     return NULL;
 }
 
-/* Of a vCPU that is one thread: of several, stretches are not apart, and nothing is left out. */
-static int find_outer(const struct replay *r, struct vcpu_delays *v, const struct vt_life *life,
-                      uint64_t *budget)
-{
-    int e = 0;
-    for (size_t i = vt_outer_after(life, r->window.from.v);
-         i < life->nr_outer && !vt_is_composed(r->c, life) && !e && life->outer[i].from.v < r->window.to.v;
-         i++) {
-        const struct outer *last = v->nr_outer ? &v->outer[v->nr_outer - 1] : NULL;
-        const struct outer next = { life->outer[i], last ? last->sum + last->of.ns : 0 };
-        vt_spend(budget, 1);
-        if (last && next.of.from.v < last->of.to.v) /* of another thread that it was before */
-            continue;
-        e = vt_grow((void **)&v->outer, &v->room_outer, v->nr_outer, sizeof(*v->outer));
-        if (!e)
-            v->outer[v->nr_outer++] = next;
-    }
-    return e;
-}
-
-static int find_delays(struct replay *r, uint64_t *budget)
+static int find_delays(struct replay *r)
 {
     size_t from, to;
     vt_lives_around(r->c, r->m, &from, &to);
@@ -211,11 +184,11 @@ static int find_delays(struct replay *r, uint64_t *budget)
             if (e)
                 return e;
             v = &r->vcpu[r->nr_vcpu++];
-            *v = (struct vcpu_delays){ .cpu = life->row.index };
+            /* of several threads at once nothing is left out: whose it was at the time is not looked for */
+            *v = (struct vcpu_delays){ .cpu = life->row.index,
+                                       .life = vt_is_composed(r->c, life) ? NULL : life };
         }
         vt_walk(r->c, life, r->window, add_delay, v, NULL);
-        if (!v->error)
-            v->error = find_outer(r, v, life, budget);
         if (v->error)
             return v->error;
     }
@@ -295,35 +268,13 @@ static uint64_t delay_in(const struct vcpu_delays *v, uint64_t from, uint64_t to
     return to > from ? delay_before(v, to, &unused) - delay_before(v, from, &unused) : 0;
 }
 
-/* The first that ends after `at`. */
-static size_t outer_after(const struct vcpu_delays *v, uint64_t at)
-{
-    size_t low = 0, high = v->nr_outer;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (v->outer[middle].of.to.v <= at)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* What this host itself was kept from its CPU, at most (earliest) or at least. */
+/* What this host itself was kept from the vCPU's CPU, at most (earliest) or at least. */
 static uint64_t outer_in(const struct vcpu_delays *v, enum play play, uint64_t from, uint64_t to)
 {
-    const size_t first = v ? outer_after(v, from) : 0;
-    size_t next = v ? outer_after(v, to) : 0;
-    next += v && next < v->nr_outer && v->outer[next].of.from.v < to;
-    if (first >= next)
+    if (!v || !v->life)
         return 0;
-    const size_t ends[2] = { first, next - 1 }; /* those between are inside as a whole */
-    uint64_t sum = v->outer[next - 1].sum + v->outer[next - 1].of.ns - v->outer[first].sum;
-    for (unsigned int i = 0; i < (first + 1 < next ? 2u : 1u); i++) {
-        const struct vt_outer_range part = vt_outer_part(&v->outer[ends[i]].of, from, to);
-        sum -= v->outer[ends[i]].of.ns - (play == EARLIEST ? part.most : part.least);
-    }
-    return sum;
+    const struct vt_outer_range outer = vt_outer_in(v->life, from, to);
+    return play == EARLIEST ? outer.most : outer.least;
 }
 
 /*
@@ -656,8 +607,9 @@ static uint64_t played(const struct replay *r, const struct step *s, enum play p
 {
     at = vt_max(at, s->from);
     const uint64_t ran = at - s->from - delay_in(s->delays, s->from, at),
-                   none = outer_in(s->delays, play, s->from, at) + (play == EARLIEST ? spun_until(s, at) : 0);
-    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, none));
+                   left_out =
+                       outer_in(s->delays, play, s->from, at) + (play == EARLIEST ? spun_until(s, at) : 0);
+    const uint64_t takes = taken(r, s, play, ran - vt_min(ran, left_out));
     const uint64_t cold = s->is_cold ? r->resume_ns + LONG_SLEEP_NS : 0;
     return s->begin[play] + takes -
            (play == EARLIEST ? vt_min(takes - takes / COLD_TIMES, cold + resume_cost(r, s, at)) : 0);
@@ -917,7 +869,7 @@ static uint64_t play_until_it_fits(struct replay *r, enum play play, size_t end,
 
 static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, struct vt_replayed *ret)
 {
-    int e = r->nr_step ? find_delays(r, budget) : 0;
+    int e = r->nr_step ? find_delays(r) : 0;
     if (!e && r->nr_step)
         e = find_delays_of_any(r, budget);
     if (!e && r->nr_step)
@@ -986,10 +938,8 @@ int vt_replay(const struct vt_correlator *c, const struct vt_machine *m, const s
         ret->why_not = "its tasks at the end mark were not told";
     /* a stranger is not in the play: in who waited for it is its time, but not in who came after it */
     ret->high_ns = vt_min(ret->high_ns + b->strangers_ns, b->elapsed.ns);
-    for (size_t i = 0; i < r.nr_vcpu; i++) {
+    for (size_t i = 0; i < r.nr_vcpu; i++)
         free(r.vcpu[i].delay);
-        free(r.vcpu[i].outer);
-    }
     free(r.vcpu);
     free(r.any.delay);
     free(r.step);
