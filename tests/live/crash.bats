@@ -98,8 +98,9 @@ whole() {
 
 slow=$BATS_TEST_DIRNAME/../../build/tests/live/slowdisk.so
 
-# Each slice is there, by its number. LOST is also what the kernel gave us no event of (desync): one was seen
-# that runs no BPF program in the context of its init, and so tells not who comes after that on a CPU.
+# Each slice is there, by its number. LOST is also what the kernel gave us no event of (desync; a cycle each, of
+# some 0.7 ms): one was seen that runs no BPF program in the context of its init, and so tells not who comes
+# after that on a CPU.
 @test "a slow disk costs no slice while the ring has room, and the recording ends" {
   start_guest busy --workload mix --burst-us 200 --sleep-us 400 --seconds 40
   guests=("$guest_pid")
@@ -107,7 +108,7 @@ slow=$BATS_TEST_DIRNAME/../../build/tests/live/slowdisk.so
   report "$run_vt" '.lost, (.guests[] | select(.name == "busy") | .vcpus[0] |
     {window_ns, residual_ns, ledger_residual_ns, desync, switches, LOST: .states.LOST.ns})'
   run report "$run_vt" '(.guests[] | select(.name == "busy") | .vcpus[0] | .residual_ns == 0 and .ledger_residual_ns == 0 and
-      .switches > 300 and (.states.LOST.ns == 0 or .desync > 0)) and ([.lost[]] | add) == 0'
+      .switches > 300 and .states.LOST.ns <= .desync * 2000000) and ([.lost[]] | add) == 0'
   [ "$output" = true ]
   "$VTIME" export "$run_vt" | awk -F, '$1 == "\"busy\"" { if (n++ && $4 != last + 1) { print "not told: before", $4; bad = 1 } last = $4 }
     END { exit bad || n < 300 }'

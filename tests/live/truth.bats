@@ -44,6 +44,10 @@ setup() {
   done <"$BATS_TEST_TMPDIR/figures"
   echo "# of this host's own steal, $all ns were the guests' by our account; the witness has ${sums[0]} ns" >&3
   [ "$all" -le $((sums[0] + 30000)) ]
+  # the report has of the whole recording what its rows add up to
+  rows=$(sqlite3 "$run_vt" 'select coalesce(sum(steal_ns), 0) from outer_steal')
+  report "$run_vt" "if .host.tells_outer_steal then [.guests[].account.outer_steal] |
+    ((map(.ns) | add) - $rows | fabs) <= (map(.bound_ns) | add) else $rows == 0 end"
 }
 
 # After a wake-up that pre-empts at once the kernel's arrival carries the stamp of the
