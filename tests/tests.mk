@@ -16,7 +16,7 @@ unit: $(UNIT_BIN)
 	@set -e; for t in $(UNIT_BIN); do $$t; done
 
 .PHONY: check
-check: all unit check-layers lint
+check: all unit bench-programs check-layers lint
 	$(MAKE) BUILD=$(BUILD)/asan SAN=1 unit fuzz-smoke
 
 .PHONY: check-layers

@@ -287,6 +287,18 @@ int vt_probes_time(const struct vt_probes *p)
     return -1;
 }
 
+uint32_t vt_probes_elsewhere_cpus(const struct vt_probes *p)
+{
+    (void)p;
+    return 0;
+}
+
+bool vt_probes_tell_outer_steal(const struct vt_probes *p)
+{
+    (void)p;
+    return false;
+}
+
 const struct vt_kvm_stat_list *vt_probes_kvm_stats(const struct vt_probes *p)
 {
     static const struct vt_kvm_stat_list none;
