@@ -106,7 +106,8 @@ static void say_view(struct vta_agent *a)
     struct vtg_view view;
     vta_viewer_read(&a->viewer, &view);
     say(a, VTG_VIEW, &view, sizeof(view));
-    look_if_set(a); /* the view may have it before its timer's turn comes */
+    if (vta_watch_may_be_set(&a->watch, &view))
+        look_if_set(a); /* the view may have it before its timer's turn comes */
     if (vta_watch_view(&a->watch, &view, a->was_set > 0, say_event, a))
         a->was_set = 0;
     else if (a->was_set)

@@ -28,7 +28,8 @@ static inline uint64_t vta_now_ns(void)
 /* Reads views; keeps files open and knows how narrow a view can be. */
 struct vta_viewer {
     int uptime_fd;
-    uint64_t narrowest; /* ticks of the quickest view so far */
+    uint64_t narrowest;     /* ticks of the quickest view so far */
+    struct vtg_view coarse; /* whose /proc/uptime and NTP state still hold */
 };
 void vta_viewer_open(struct vta_viewer *v);
 void vta_viewer_read(struct vta_viewer *v, struct vtg_view *ret);

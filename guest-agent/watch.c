@@ -72,7 +72,22 @@ static void say_ntp(const struct vta_watch *w, const struct vtg_view *v, vta_eve
     sink(context, &event);
 }
 
-/* BOOTTIME goes on in a suspend and is slewed like REALTIME: what is left is a step. */
+/* BOOTTIME goes on in a suspend and is slewed like REALTIME: what is left is a step. 0: too small to tell. */
+static int64_t step_until(const struct vta_watch *w, const struct vtg_view *view)
+{
+    uint64_t bound;
+    if (!w->has_view || !is_known(view, VTG_OS_BOOTTIME))
+        return 0;
+    const int64_t step = vta_watch_growth(w, &w->last, view, VTG_OS_REALTIME, VTG_OS_BOOTTIME, &bound);
+    const uint64_t size = step < 0 ? (uint64_t)-step : (uint64_t)step;
+    return size <= bound + STEP_LEAST_NS ? 0 : step;
+}
+
+bool vta_watch_may_be_set(const struct vta_watch *w, const struct vtg_view *view)
+{
+    return step_until(w, view) != 0;
+}
+
 static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, bool was_set,
                            vta_event_sink *sink, void *context)
 {
@@ -82,9 +97,8 @@ static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, boo
     const int64_t slept = vta_watch_growth(w, &w->last, view, VTG_OS_BOOTTIME, VTG_OS_MONOTONIC, &bound);
     if (slept > (int64_t)(bound + SUSPEND_LEAST_NS))
         say(sink, context, VTG_EVENT_SUSPEND, slept, 0);
-    const int64_t step = vta_watch_growth(w, &w->last, view, VTG_OS_REALTIME, VTG_OS_BOOTTIME, &bound);
-    const uint64_t size = step < 0 ? (uint64_t)-step : (uint64_t)step;
-    if (!was_set || size <= bound + STEP_LEAST_NS)
+    const int64_t step = was_set ? step_until(w, view) : 0;
+    if (!step)
         return false;
     say(sink, context, VTG_EVENT_STEP, step, 0);
     return true;

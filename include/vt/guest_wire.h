@@ -146,7 +146,8 @@ struct vtg_system {
 
 /*
  * The system's clocks: tsc[i] <= the reading of clock i <= tsc[i + 1], all read on
- * one CPU without a switch between them that the agent saw.
+ * one CPU without a switch between them that the agent saw.  From uptime_ns on: as it was
+ * 10 ms ago at most.
  */
 struct vtg_view {
     uint32_t cpu;

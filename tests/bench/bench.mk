@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What bench.sh runs besides vtime and perf.
 BENCH := $(BUILD)/bench
-BENCH_BIN := $(BENCH)/empty $(BENCH)/pingpong $(BENCH)/slicesize $(BENCH)/replay $(BENCH)/exitcost
+BENCH_BIN := $(BENCH)/empty $(BENCH)/pingpong $(BENCH)/slicesize $(BENCH)/replay $(BENCH)/exitcost $(BENCH)/timer
 
 $(BENCH)/%: tests/bench/%.c $(OBJ_LIB)
 	@mkdir -p $(@D)

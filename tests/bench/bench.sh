@@ -20,7 +20,8 @@ usage: bench.sh [--json] [--rounds N]
   store            bytes per slice of a recording of four spin guests on one CPU
   guest            its way to CPL 3, and the monitor's memory beyond guest RAM
   agent            vtime-agent's CPU time at 10 and 1000 views a second, of one CPU, and its
-                   memory, while it talks to a host that asks as the recorder does
+                   memory, while it talks to a host that asks as the recorder does; beside it a
+                   program that wakes as often and does nothing
   tasks            what vtime-agent --tasks adds to programs that do little but switch between
                    tasks: CPU time of a pipe and of crowds of senders and receivers, and of the
                    agent, with --tasks and without in turn; this machine is the guest
@@ -313,16 +314,17 @@ measure_guest() {
   [ -n "$(column boot-ms)" ] || complain 'no guest could be started: its rows are left out'
 }
 
-# agent_cost HZ ADDRESS: run time of five seconds by the kernel's own account, and most memory
-agent_cost() {
-  local pid before
-  taskset -c "$cpu" "$build/bin/vtime-agent" run --to "unix:$2" --rate "$1" --socket "@vtime-bench-$$" 2>/dev/null &
+# cost_of NAME COMMAND...: run time of five seconds by the kernel's own account, and most memory
+cost_of() {
+  local name=$1 pid before
+  shift
+  taskset -c "$cpu" "$@" 2>/dev/null &
   pid=$!
   sleep 1
   before=$(cut -d' ' -f1 "/proc/$pid/schedstat")
   sleep 5
-  sample "agent-$1-percent" "$(awk -v b="$before" '{ print ($1 - b) / 5e7 }' "/proc/$pid/schedstat")"
-  sample agent-kib "$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")"
+  sample "$name-percent" "$(awk -v b="$before" '{ print ($1 - b) / 5e7 }' "/proc/$pid/schedstat")"
+  sample "${name%-*}-kib" "$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")"
   kill "$pid"
   wait "$pid"
 }
@@ -335,7 +337,10 @@ measure_agent() {
   exec {fd}>"$tmp/words"
   for ((round = 1; round <= 5; round++)); do
     note "vtime-agent, round $round of 5"
-    for hz in 10 1000; do agent_cost "$hz" "$tmp/agent"; done
+    for hz in 10 1000; do
+      cost_of "timer-$hz" "$build/bench/timer" "$hz"
+      cost_of "agent-$hz" "$build/bin/vtime-agent" run --to "unix:$tmp/agent" --rate "$hz" --socket "@vtime-bench-$$"
+    done
   done
   exec {fd}>&-
   wait "$peer"
@@ -474,6 +479,8 @@ replay-view-bytes|scale: memory of the correlator|bytes/slice|-
 replay-view-rss-kib|scale: memory of a view of 4 s|KiB|-
 boot-ms|guest: start of vtime run to CPL 3|ms|<= 10
 memory-mib|guest: monitor beyond guest RAM|MiB|<= 3
+timer-10-percent|a timer alone: CPU at 10 a second|%|-
+timer-1000-percent|a timer alone: CPU at 1000 a second|%|-
 agent-10-percent|agent: CPU at 10 views a second|%|<= 0.1
 agent-1000-percent|agent: CPU at 1000 views a second|%|<= 3
 agent-kib|agent: memory|KiB|<= 1536
