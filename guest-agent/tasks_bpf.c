@@ -26,8 +26,9 @@ enum {
 /* A BPF ring buffer, without libbpf: linux/bpf.h, BPF_RINGBUF_*. */
 struct ring {
     _Atomic uint64_t *consumer;
-    const _Atomic uint64_t *producer; /* a page, then the data twice in a row */
+    const _Atomic uint64_t *producer; /* a page, then the data */
     size_t size;
+    struct vta_name wrapped; /* of the names: begins at the data's end and goes on at its begin */
 };
 
 /* What is known of a CPU beside what the program shares. */
@@ -82,7 +83,7 @@ static int ring_open(struct ring *r, int fd, size_t size)
     const long page = sysconf(_SC_PAGESIZE);
     r->size = size;
     r->consumer = map(fd, (size_t)page, PROT_READ | PROT_WRITE, 0);
-    r->producer = map(fd, (size_t)page + 2 * size, PROT_READ, page);
+    r->producer = map(fd, (size_t)page + size, PROT_READ, page);
     return r->consumer && r->producer ? 0 : -errno;
 }
 
@@ -92,7 +93,7 @@ static void ring_close(struct ring *r)
     if (r->consumer)
         munmap((void *)r->consumer, page);
     if (r->producer)
-        munmap((void *)(uintptr_t)r->producer, page + 2 * r->size);
+        munmap((void *)(uintptr_t)r->producer, page + r->size);
 }
 
 /* Whatever it holds is taken. */
@@ -102,8 +103,25 @@ static void ring_empty(struct ring *r)
                           memory_order_release);
 }
 
-/* The next record, or NULL; *at goes behind it. */
-static const void *ring_next(const struct ring *r, uint64_t *at)
+/*
+ * The record that begins there.  The kernel would map the data twice in a row, which spares this, and would
+ * be counted as ours twice.
+ */
+static const void *record_at(struct ring *r, const uint8_t *data, size_t at, size_t len)
+{
+    const size_t left = r->size - at;
+    if (len <= left)
+        return data + at;
+    if (len > sizeof(r->wrapped))
+        len = sizeof(r->wrapped);
+    memcpy(&r->wrapped, data + at, left < len ? left : len);
+    if (left < len)
+        memcpy((uint8_t *)&r->wrapped + left, data, len - left);
+    return &r->wrapped;
+}
+
+/* The next record, or NULL; *at goes behind it.  It holds until the next call. */
+static const void *ring_next(struct ring *r, uint64_t *at)
 {
     const uint8_t *data = (const uint8_t *)r->producer + sysconf(_SC_PAGESIZE);
     while (*at < atomic_load_explicit(r->producer, memory_order_acquire)) {
@@ -112,9 +130,10 @@ static const void *ring_next(const struct ring *r, uint64_t *at)
         if (len & BPF_RINGBUF_BUSY_BIT)
             return NULL;
         const uint32_t discarded = (uint32_t)BPF_RINGBUF_DISCARD_BIT;
+        const uint64_t begin = *at + BPF_RINGBUF_HDR_SZ;
         *at += ((len & ~discarded) + BPF_RINGBUF_HDR_SZ + 7) & ~UINT64_C(7);
         if (!(len & discarded))
-            return (const uint8_t *)head + BPF_RINGBUF_HDR_SZ;
+            return record_at(r, data, begin & (r->size - 1), len);
     }
     return NULL;
 }

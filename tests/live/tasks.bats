@@ -134,6 +134,22 @@ marks_are_told() {
   done
 }
 
+@test "of thousands of tasks that come at once each has its name" {
+  local agent i
+  "${VTIME%/*}/vtime-agent" run --tasks --to "file:$out" --socket "@vtime-names-$$" 2>/dev/null &
+  agent=$!
+  for i in $(seq 100); do
+    [ ! -s "$out" ] || break
+    sleep 0.1
+  done
+  for i in $(seq 2000); do (printf 'named%04d' "$i" >"/proc/$BASHPID/comm"); done
+  sleep 0.5
+  kill "$agent"
+  wait "$agent"
+  # their records wrap in the ring that tells them: it has room for 2730
+  [ "$(grep -aoE 'named[0-9]{4}' "$out" | sort -u | wc -l)" -eq 2000 ]
+}
+
 @test "samples tell the marked tasks' run time, and nothing of others" {
   tell sampled
   [ "$(field source 2)" -eq 3 ]
