@@ -275,7 +275,8 @@ static int each_stretch(struct pass *p, visit_stretch *visit)
     int r = 0;
     for (size_t i = 0; i < log->nr_batch && !r; i++) {
         const struct vt_task_batch *batch = &log->batch[i];
-        if (batch->host.v < p->b->window.from.v)
+        vt_spend(p->budget, 1);
+        if (!vt_task_batch_touches(log, batch, p->time, p->b->window))
             continue;
         for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
             vt_spend(p->budget, 1);

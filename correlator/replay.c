@@ -365,6 +365,9 @@ static int find_steps(struct replay *r, uint64_t *budget, bool *ret_whole)
             continue;
         if (batch->lost || batch->source == VTG_TASKS_SAMPLED)
             *ret_whole = false;
+        vt_spend(budget, 1);
+        if (!vt_task_batch_touches(log, batch, r->time, r->window))
+            continue;
         for (uint32_t n = 0; n < batch->nr && !e && *budget; n++, --*budget)
             e = add_step(r, batch, &log->stretch[batch->first + n]);
     }

@@ -148,6 +148,19 @@ static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tas
     return 0;
 }
 
+/* It was told when all of it had happened; its stretches are in order. */
+bool vt_task_batch_touches(const struct vt_task_log *log, const struct vt_task_batch *batch,
+                           const struct vt_guest_time *time, struct vt_window window)
+{
+    host_ns at;
+    uint64_t bound;
+    if (!batch->nr || batch->host.v < window.from.v)
+        return false;
+    const guest_tsc from = { log->stretch[batch->first].from };
+    return time->to_ns(time->context, batch->cpu, from, batch->host, &at, &bound) ||
+           at.v < vt_sum(window.to.v, vt_sum(bound, VT_PENDING_NS));
+}
+
 /* ---- the rest ---- */
 
 static void drop_oldest(void *array, size_t *n, size_t drop, size_t size)

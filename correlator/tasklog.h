@@ -52,6 +52,7 @@ struct vt_run_row {
 };
 
 #define VT_TASK_LOG_CPUS 64 /* of those beyond, what overlaps is not looked for */
+struct vt_guest_time;
 struct vt_task_log {
     struct vt_guest_task *task;
     size_t nr_task, room_task;
@@ -80,6 +81,10 @@ int vt_task_log_add(struct vt_task_log *log, const struct vt_guest_record *row);
 /** Drops what came before `before`. */
 void vt_task_log_forget(struct vt_task_log *log, uint64_t before);
 void vt_task_log_release(struct vt_task_log *log);
+
+/** May the window hold a stretch of it?  One look spares as many as there are in it. */
+bool vt_task_batch_touches(const struct vt_task_log *log, const struct vt_task_batch *batch,
+                           const struct vt_guest_time *time, struct vt_window window);
 
 /** What wait4 said of this mark's run, the newest that came in [from, to]; NULL: nothing. */
 const struct vt_run_row *vt_task_log_run(const struct vt_task_log *log, uint32_t mark, host_ns from,
