@@ -4,9 +4,9 @@
 # disk, two vCPUs that meet. Each runs alone and among rivals; what the starved run would have
 # taken alone is an interval, which must hold the run alone. VT_PAIRS for more than two pairs,
 # VT_CPU for another CPU than the last.
-# What is asked for is 95 % of 40 pairs and a median width of 25 %. Sleeps keep that; a barrier and a disk,
-# whose cold caches and spins are counted as work, are wider: the test holds vtime to what it keeps, 30 and
-# 80 %, and 5 % of misses binds from 20 pairs on.
+# What is asked for is 95 % of 40 pairs and a median width of 25 %. A disk's benchmark, which wakes three times
+# for each 4 ms, has cold caches for work: some 40 %. The test holds vtime to what it keeps, 30 and 70 %, and
+# 5 % of misses binds from 20 pairs on.
 bats_require_minimum_version 1.5.0
 load starving
 
@@ -41,14 +41,14 @@ waited() {
   echo "$sum"
 }
 
-# run_alone NAME I COMMAND: others use this machine: once more, and again, where they held the guest
+# run_alone NAME RUN COMMAND: others use this machine: once more, and again, where they held the guest
 # for more than 1 % of the run
 run_alone() {
   local before from
   favour "$1" --fifo
   for _ in 1 2 3; do
     before=$(waited "$1") from=$(date +%s%N)
-    guest_do "$1" "vtime-agent bench --name alone-$2 -- $3" 120
+    guest_do "$1" "vtime-agent bench --name $2 -- $3" 120
     [ $((100 * ($(waited "$1") - before))) -gt $(($(date +%s%N) - from)) ] || break
   done
   favour "$1" --other
@@ -67,36 +67,35 @@ record_guest() {
   [ "$tries" -lt 100 ]
 }
 
-# run_pairs NAME COMMAND: alone and starved, in turns
+# run_pairs NAME COMMAND: alone, starved and alone again, in turns: a machine's speed drifts
 run_pairs() {
   local i
   record_guest "$1" "$2"
   for i in $(seq "$pairs"); do
-    run_alone "$1" "$i" "$2"
+    run_alone "$1" "before-$i" "$2"
     starve "$1"
     guest_do "$1" "vtime-agent bench --name starved-$i -- $2" 240
     end_rivals
+    run_alone "$1" "after-$i" "$2"
   done
 }
 
-# spans_of FILE NAME: a line per pair, in ns: the run alone (of several the one that was held least);
-# the starved run, its interval, what was stolen of the guest, the residual; 1 if it was played again; what was
-# stolen of the run alone, and the CPU that both used
+# spans_of FILE NAME: a line per pair, in ns: the run alone (the mean of before and after, of several the one
+# that was held least); the starved run, its interval, what was stolen of the guest, the residual; 1 if it was
+# played again; what was stolen of the runs alone
 spans_of() {
   "$VTIME" report --json "$1" | jq -r --arg name "$2" '
     [.guests[] | select(.name == $name).benchmarks[]] as $all |
     $all[] | select(.name | startswith("starved-")) | . as $s | (.name | ltrimstr("starved-")) as $i |
-    ([$all[] | select(.name == "alone-" + $i)] | min_by(.true.stolen.ns)) as $a |
-    [$a.true.elapsed.ns, $s.true.elapsed.ns, $s.undilated.low_ns, $s.undilated.high_ns,
+    ["before-", "after-" | (. + $i) as $run | [$all[] | select(.name == $run)] | min_by(.true.stolen.ns).true] as $a |
+    [([$a[].elapsed.ns] | add / 2), $s.true.elapsed.ns, $s.undilated.low_ns, $s.undilated.high_ns,
      $s.true.stolen.ns, $s.true.residual_ns,
-     (if ($s.undilated.assumptions // "") | contains("are woken by") then 1 else 0 end), $a.true.stolen.ns,
-     $a.true.used.ns, $s.true.used.ns] | @tsv'
+     (if ($s.undilated.assumptions // "") | contains("are woken by") then 1 else 0 end),
+     ([$a[].stolen.ns] | add)] | @tsv'
 }
 
 # judge FILE NAME WHAT MISSES WIDTH: of so many per cent of the pairs (of fewer than 20: of one) the interval
-# does not hold the run alone; in the median it is no wider than so many per cent of the run alone. Who is starved
-# uses more CPU for the same work than alone, never less: else the machine was slower while it ran alone, and
-# the pair tells nothing.
+# does not hold the run alone; in the median it is no wider than so many per cent of the run alone
 judge() {
   [ -z "${VT_KEEP:-}" ] || cp "$1" "$VT_KEEP/$3.vt"
   spans_of "$1" "$2" >"$BATS_TEST_TMPDIR/pairs"
@@ -107,24 +106,16 @@ judge() {
       return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
     }
     { bad += $6 != 0 || $2 < 1.2 * $1 || !$7 }
-    $9 > $10 {
-      printf "# %s %d: the machine was slower while it ran alone: it used %.0f ms of CPU, starved %.0f\n", name, NR, $9 / 1e6, $10 / 1e6
-      next
-    }
     { inside = $3 <= $1 && $1 <= $4; held += inside; n++
       width[n] = 100 * ($4 - $3) / $1; bias[n] = 100 * (($3 + $4) / 2 / $1 - 1)
       printf "# %s %d: alone %.3f s (%.1f ms stolen), starved %.3f s: %.3f to %.3f s%s%s\n", name, NR, $1 / 1e9, $8 / 1e6, $2 / 1e9,
         $3 / 1e9, $4 / 1e9, inside ? "" : ", MISSED", $7 ? "" : ", not played" }
     END {
       if (bad) exit 1
-      if (!n) exit 2
       w = median(width, n); b = median(bias, n)
       printf "# %s: the run alone is contained in %d of %d; median width %.1f %%, median bias %+.1f %%\n", name, held, n, w, b
       exit !(n - held <= (n < 20 ? 1 : misses * n / 100) && w <= most)
-    }' "$BATS_TEST_TMPDIR/pairs" >&3 || {
-    [ $? -eq 2 ] && skip "the machine was slower in all runs alone than in the starved ones"
-    return 1
-  }
+    }' "$BATS_TEST_TMPDIR/pairs" >&3
 }
 
 # turn NAME: until that process has done its work once
@@ -205,7 +196,7 @@ judge_turns() {
   start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
   run_pairs spans 'loop disk 150 1000000 /dev/vda'
   stop_record
-  judge "$run_vt" spans disk 5 80
+  judge "$run_vt" spans disk 5 70
 }
 
 @test "TCG: two vCPUs that meet, one of which is starved" {
