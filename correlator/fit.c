@@ -131,10 +131,9 @@ static int find_edges(struct fit *f, const struct vt_guest_time *time, uint64_t 
             log->batch[i].source != VTG_TASKS_SAMPLED)
             total += log->batch[i].nr;
     const uint64_t every = total / MAX_EDGES + 1;
-    for (size_t i = 0; i < log->nr_batch && !e; i++) {
+    for (size_t i = 0; i < log->nr_batch && !e && *budget && f->nr_edge < 2 * MAX_EDGES; i++) {
         const struct vt_task_batch *batch = &log->batch[i];
-        vt_spend(budget, 1);
-        if (batch->source == VTG_TASKS_SAMPLED || !vt_task_batch_touches(log, batch, time, f->window))
+        if (batch->source == VTG_TASKS_SAMPLED || !vt_task_batch_touches(log, batch, time, f->window, budget))
             continue;
         for (uint32_t n = 0; n < batch->nr && !e && *budget && f->nr_edge < 2 * MAX_EDGES; n++, --*budget)
             if (seen++ % every == 0)

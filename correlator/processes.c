@@ -273,10 +273,9 @@ static int each_stretch(struct pass *p, visit_stretch *visit)
 {
     const struct vt_task_log *log = &p->m->tasks;
     int r = 0;
-    for (size_t i = 0; i < log->nr_batch && !r; i++) {
+    for (size_t i = 0; i < log->nr_batch && !r && *p->budget; i++) {
         const struct vt_task_batch *batch = &log->batch[i];
-        vt_spend(p->budget, 1);
-        if (!vt_task_batch_touches(log, batch, p->time, p->b->window))
+        if (!vt_task_batch_touches(log, batch, p->time, p->b->window, p->budget))
             continue;
         for (uint32_t n = 0; n < batch->nr && !r && *p->budget; n++) {
             vt_spend(p->budget, 1);

@@ -46,10 +46,12 @@
 #define LONG_SLEEP_NS UINT64_C(450000)
 /*
  * A CPU that goes idle for a millisecond alone, and does not where others run, is slower when it wakes:
- * measured 0.1 to 0.5 ms of CPU more in the mean, on a virtual host. Others were there if they took more
- * than this part of the guest's time.
+ * measured 0.1 to 0.5 ms of CPU more in the mean of emulated guests that sleep, on a virtual host. Others
+ * were there if the vCPU waited for its CPU for more than this part of the time; who comes only while it
+ * sleeps is not seen.
  */
-#define OTHERS_PART 20u
+#define IDLE_WAKE_NS UINT64_C(500000)
+#define RIVALS_PART  20u
 /* Work on cold caches takes so many times as long, at most. */
 #define COLD_TIMES 5u
 /* A guest that works is interrupted by its tick that often at least (CONFIG_HZ 100). */
@@ -86,9 +88,10 @@ struct step {
     bool is_late;             /* which was pending when the vCPU was resumed */
     struct vt_window spun;    /* it may have waited, running, for what a held vCPU had locked; empty: none */
     enum driver driver;
-    const struct vcpu_delays *delays; /* of its vCPU; NULL: none is known */
-    size_t on_thread;                 /* the step of the same thread before it, NONE: the first */
-    size_t on_cpu;                    /* the same of its vCPU */
+    bool wakes_idle;            /* a CPU that others kept awake, latest */
+    struct vcpu_delays *delays; /* of its vCPU; NULL: none is known */
+    size_t on_thread;           /* the step of the same thread before it, NONE: the first */
+    size_t on_cpu;              /* the same of its vCPU */
 };
 
 /* A thread's steps are order[first] to order[first + nr - 1]. */
@@ -107,6 +110,8 @@ struct vcpu_delays {
     uint32_t cpu;
     struct delay *delay;
     size_t nr, room;
+    uint64_t waited_ns;         /* for a CPU */
+    uint64_t worked_until;      /* in the play under way, for the benchmark */
     const struct vt_life *life; /* whose own steal of this host's is left out; NULL: nobody's */
     int error;
 };
@@ -126,7 +131,6 @@ struct replay {
     size_t nr_vcpu, room_vcpu;
     struct vcpu_delays any; /* where any vCPU was kept from running, or any of the monitor's threads, if... */
     bool places_helpers;    /* ...it was told when those waited */
-    bool has_rivals;        /* others ran where it would have been idle */
     bool tells_interrupts;  /* the guest does */
     uint64_t resume_ns;     /* what a resumption cost at most */
     uint64_t helpers_waited; /* for a CPU: all together; if told when, what was not placed */
@@ -154,6 +158,8 @@ static void add_delay(void *context, const struct vt_piece *p)
     const enum vt_class class = p->on_cpu ? VT_CLASS_USED : vt_states[p->state].class;
     if (v->error || (class != VT_CLASS_STOLEN && class != VT_CLASS_STALLED && class != VT_CLASS_PAUSED))
         return;
+    if (!p->on_cpu && (p->state == VT_PREEMPTED || p->state == VT_WAKING))
+        v->waited_ns += p->to - p->from;
     struct delay *last = v->nr ? &v->delay[v->nr - 1] : NULL;
     if (last && last->to == p->from) {
         last->to = p->to;
@@ -316,16 +322,6 @@ static uint64_t tail_delay(const struct vcpu_delays *v, uint64_t from, uint64_t 
     return last->to - vt_max(last->from, from);
 }
 
-static void find_rivals(struct replay *r)
-{
-    uint64_t all = 0, kept = 0;
-    for (size_t i = 0; i < r->nr_vcpu; i++) {
-        all += r->window.to.v - r->window.from.v;
-        kept += delay_in(&r->vcpu[i], r->window.from.v, r->window.to.v);
-    }
-    r->has_rivals = kept > all / OTHERS_PART;
-}
-
 /* ---- steps ---- */
 
 /* So many ticks, at the rate of the stretch itself, or of no time at all. */
@@ -376,14 +372,13 @@ static int find_steps(struct replay *r, uint64_t *budget, bool *ret_whole)
     const struct vt_task_log *log = &r->m->tasks;
     int e = 0;
     *ret_whole = true;
-    for (size_t i = 0; i < log->nr_batch && !e; i++) {
+    for (size_t i = 0; i < log->nr_batch && !e && *budget; i++) {
         const struct vt_task_batch *batch = &log->batch[i];
         if (batch->host.v < r->window.from.v)
             continue;
         if (batch->lost || batch->source == VTG_TASKS_SAMPLED)
             *ret_whole = false;
-        vt_spend(budget, 1);
-        if (!vt_task_batch_touches(log, batch, r->time, r->window))
+        if (!vt_task_batch_touches(log, batch, r->time, r->window, budget))
             continue;
         for (uint32_t n = 0; n < batch->nr && !e && *budget; n++, --*budget)
             e = add_step(r, batch, &log->stretch[batch->first + n]);
@@ -448,7 +443,7 @@ static int link_steps(struct replay *r)
     }
     for (size_t i = 0; i < r->nr_step; i++) {
         struct step *s = &r->step[i];
-        const struct vcpu_delays *v = s->delays = delays_of(r, s->cpu);
+        struct vcpu_delays *v = s->delays = delays_of(r, s->cpu);
         size_t *before = v ? &last[v - r->vcpu] : &last[r->nr_vcpu];
         s->thread = thread_of(r, s->thread);
         s->waker = s->wake == VTG_WAKE_TASK ? thread_of(r, s->waker) : UINT32_MAX;
@@ -791,16 +786,29 @@ static bool slept_longer(const struct replay *r, const struct step *s)
     return s->from > before->to && s->from - before->to > begin - vt_min(begin, end) + SLEPT_NS;
 }
 
-/* Played from `begin` on, it has slept till a timer or a device, and nobody kept its CPU awake. */
+/*
+ * It was woken by a timer or a device, and played from `begin` on, its CPU had been idle, where rivals kept
+ * it awake in truth.
+ */
 static bool wakes_idle(const struct replay *r, const struct step *s, uint64_t begin)
 {
+    const struct vcpu_delays *v = s->delays;
     uint64_t since;
-    return r->has_rivals && (is_device_wait(r, s, &since) || is_timer_wait(s)) &&
-           begin > played(r, &r->step[s->on_thread], LATEST, r->step[s->on_thread].to) + SLEPT_NS;
+    return v && v->waited_ns > (r->window.to.v - r->window.from.v) / RIVALS_PART &&
+           (is_device_wait(r, s, &since) || is_timer_wait(s)) && begin > v->worked_until + SLEPT_NS;
+}
+
+/* Once it does, it does in all rounds: a longer play may not come out shorter. Never later than it was. */
+static uint64_t begin_on_idle(const struct replay *r, struct step *s, uint64_t begin)
+{
+    s->wakes_idle |= wakes_idle(r, s, begin);
+    return s->wakes_idle ? vt_min(begin + IDLE_WAKE_NS, s->from) : begin;
 }
 
 static void play_all(struct replay *r, enum play play)
 {
+    for (size_t i = 0; i < r->nr_vcpu; i++)
+        r->vcpu[i].worked_until = r->window.from.v;
     for (size_t i = 0; i < r->nr_step; i++) {
         struct step *s = &r->step[i];
         const struct step *before = s->on_cpu == NONE ? NULL : &r->step[s->on_cpu];
@@ -809,13 +817,15 @@ static void play_all(struct replay *r, enum play play)
             begin = ready_played(r, s, play) + vt_min(way_in(r, s, before), usual_way_in(r, s, play));
             if (before)
                 begin = vt_max(begin, played(r, before, play, before->to));
-            if (play == LATEST && wakes_idle(r, s, begin))
-                begin += LONG_SLEEP_NS;
             begin = vt_min(vt_max(begin, r->window.from.v), s->from);
+            if (play == LATEST)
+                begin = begin_on_idle(r, s, begin);
         }
         s->begin[play] = begin;
         if (play == EARLIEST)
             s->is_cold = slept_longer(r, s);
+        if (s->is_own && s->delays)
+            s->delays->worked_until = vt_max(s->delays->worked_until, played(r, s, play, s->to));
     }
 }
 
@@ -919,7 +929,6 @@ static int play_again(struct replay *r, uint32_t end_cpu, uint64_t *budget, stru
         r->step[i].is_own |= r->step[i].thread == r->step[end].thread;
     begin_when_resumed(r);
     find_spinning(r, budget);
-    find_rivals(r);
     for (size_t i = 0; i < r->nr_step; i++)
         r->step[i].driver = driver_of(r, &r->step[i]);
     e = find_usual_lateness(r);

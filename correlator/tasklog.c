@@ -148,17 +148,23 @@ static int add_tasks(struct vt_task_log *log, host_ns host, const struct vtg_tas
     return 0;
 }
 
-/* It was told when all of it had happened; its stretches are in order. */
+/* A batch is told when all of it has happened, and its stretches are in order; by a clock that was set back
+ * meanwhile the last may lie before the first. */
 bool vt_task_batch_touches(const struct vt_task_log *log, const struct vt_task_batch *batch,
-                           const struct vt_guest_time *time, struct vt_window window)
+                           const struct vt_guest_time *time, struct vt_window window, uint64_t *budget)
 {
-    host_ns at;
-    uint64_t bound;
     if (!batch->nr || batch->host.v < window.from.v)
         return false;
-    const guest_tsc from = { log->stretch[batch->first].from };
-    return time->to_ns(time->context, batch->cpu, from, batch->host, &at, &bound) ||
-           at.v < vt_sum(window.to.v, vt_sum(bound, VT_PENDING_NS));
+    const guest_tsc edges[2] = { { log->stretch[batch->first].from },
+                                 { log->stretch[batch->first + batch->nr - 1].from } };
+    vt_spend(budget, 1);
+    for (int i = 0; i < 2; i++) {
+        host_ns at;
+        uint64_t bound;
+        if (time->to_ns(time->context, batch->cpu, edges[i], batch->host, &at, &bound) || at.v < window.to.v)
+            return true;
+    }
+    return false;
 }
 
 /* ---- the rest ---- */

@@ -82,9 +82,9 @@ int vt_task_log_add(struct vt_task_log *log, const struct vt_guest_record *row);
 void vt_task_log_forget(struct vt_task_log *log, uint64_t before);
 void vt_task_log_release(struct vt_task_log *log);
 
-/** May the window hold a stretch of it?  One look spares as many as there are in it. */
+/** May the window hold a stretch of it?  One look, of the budget, spares as many as there are in it. */
 bool vt_task_batch_touches(const struct vt_task_log *log, const struct vt_task_batch *batch,
-                           const struct vt_guest_time *time, struct vt_window window);
+                           const struct vt_guest_time *time, struct vt_window window, uint64_t *budget);
 
 /** What wait4 said of this mark's run, the newest that came in [from, to]; NULL: nothing. */
 const struct vt_run_row *vt_task_log_run(const struct vt_task_log *log, uint32_t mark, host_ns from,

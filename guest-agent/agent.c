@@ -98,6 +98,7 @@ static void look_if_set(struct vta_agent *a)
     if (a->step_timer < 0 || read(a->step_timer, &due, sizeof(due)) >= 0 || errno != ECANCELED)
         return;
     a->was_set = 2;
+    vta_viewer_forget(&a->viewer);
     arm_steps(a->step_timer);
 }
 

@@ -28,7 +28,7 @@ $(BUILD)/obj/musl/%.o: %.c | $(BUILD)/.deps $(BUILD)/gen/kernel
 	$(Q)$(AGENT_CC) $(AGENT_CPPFLAGS) $(AGENT_CFLAGS) -MMD -MP -c -o $@ $<
 
 # What of it thinks and does not act, for tests: built as all the rest is.
-AGENT_PURE := guest-agent/ring.c guest-agent/link.c guest-agent/spec.c guest-agent/procfs.c guest-agent/gaps.c
+AGENT_PURE := $(addprefix guest-agent/,ring.c link.c spec.c procfs.c gaps.c watch.c readtext.c)
 $(BUILD)/libvta.a: $(AGENT_PURE:%.c=$(BUILD)/obj/%.o)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

@@ -96,12 +96,22 @@ static void read_uptime(const struct vta_viewer *v, struct vtg_view *view)
     vta_parse_uptime(text, &view->uptime_ns, &view->idle_ns);
 }
 
+/* In a suspend, too, where the kernel has a clock that does. */
+static uint64_t since_boot(const struct vtg_view *view)
+{
+    return view->ns[view->have >> VTG_OS_BOOTTIME & 1 ? VTG_OS_BOOTTIME : VTG_OS_MONOTONIC];
+}
+
+void vta_viewer_forget(struct vta_viewer *v)
+{
+    v->coarse.have = 0;
+}
+
 /* The last part of a view: what is as it was a moment ago. */
 static void read_coarse(struct vta_viewer *v, struct vtg_view *ret)
 {
     const size_t head = offsetof(struct vtg_view, uptime_ns);
-    const uint64_t last = v->coarse.ns[VTG_OS_MONOTONIC], now = ret->ns[VTG_OS_MONOTONIC];
-    if (last && now - last < COARSE_NS) {
+    if (v->coarse.have && since_boot(ret) - since_boot(&v->coarse) < COARSE_NS) {
         memcpy((char *)ret + head, (const char *)&v->coarse + head, sizeof(*ret) - head);
         return;
     }

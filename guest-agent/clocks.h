@@ -29,10 +29,12 @@ static inline uint64_t vta_now_ns(void)
 struct vta_viewer {
     int uptime_fd;
     uint64_t narrowest;     /* ticks of the quickest view so far */
-    struct vtg_view coarse; /* whose /proc/uptime and NTP state still hold */
+    struct vtg_view coarse; /* whose /proc/uptime and NTP state still hold; coarse.have 0: none */
 };
 void vta_viewer_open(struct vta_viewer *v);
 void vta_viewer_read(struct vta_viewer *v, struct vtg_view *ret);
+/** REALTIME was set: NTP's state is another one. */
+void vta_viewer_forget(struct vta_viewer *v);
 
 /**
  * For a mark: TSC, CLOCK_MONOTONIC, TSC and the CPU it is on.  The rest of ret (steal,

@@ -120,7 +120,7 @@ static const void *record_at(struct ring *r, const uint8_t *data, size_t at, siz
     return &r->wrapped;
 }
 
-/* The next record, or NULL; *at goes behind it.  It holds until the next call. */
+/* The next record, or NULL; *at goes behind it.  It holds until the next call, or the consumer moves on. */
 static const void *ring_next(struct ring *r, uint64_t *at)
 {
     const uint8_t *data = (const uint8_t *)r->producer + sysconf(_SC_PAGESIZE);

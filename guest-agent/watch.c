@@ -72,7 +72,8 @@ static void say_ntp(const struct vta_watch *w, const struct vtg_view *v, vta_eve
     sink(context, &event);
 }
 
-/* BOOTTIME goes on in a suspend and is slewed like REALTIME: what is left is a step. 0: too small to tell. */
+/* BOOTTIME goes on in a suspend and is slewed like REALTIME: what is left is a step. 0: too
+ * small to tell, or nothing to compare with. */
 static int64_t step_until(const struct vta_watch *w, const struct vtg_view *view)
 {
     uint64_t bound;

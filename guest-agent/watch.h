@@ -23,13 +23,13 @@ struct vta_watch {
 /** Fills in what holds now; no events. */
 void vta_watch_begin(struct vta_watch *w);
 
-/** Before that: does it look as if REALTIME had been set?  Then it is worth asking the kernel. */
-bool vta_watch_may_be_set(const struct vta_watch *w, const struct vtg_view *view);
-
 /** After a view: REALTIME was set (was_set: the kernel says so), or the guest suspended; NTP's state changed.
  */
 bool vta_watch_view(struct vta_watch *w, const struct vtg_view *view, bool was_set, vta_event_sink *sink,
                     void *context);
+
+/** Before vta_watch_view(): does it look as if REALTIME had been set?  Then it is worth asking the kernel. */
+bool vta_watch_may_be_set(const struct vta_watch *w, const struct vtg_view *view);
 
 /** Once a second: clocksource and CPUs.  True: SYSTEM is no longer what it was. */
 bool vta_watch_files(struct vta_watch *w, vta_event_sink *sink, void *context);

@@ -4,9 +4,10 @@
 # disk, two vCPUs that meet. Each runs alone and among rivals; what the starved run would have
 # taken alone is an interval, which must hold the run alone. VT_PAIRS for more than two pairs,
 # VT_CPU for another CPU than the last.
-# What is asked for is 95 % of 40 pairs and a median width of 25 %. A disk's benchmark, which wakes three times
-# for each 4 ms, has cold caches for work: some 40 %. The test holds vtime to what it keeps, 30 and 70 %, and
-# 5 % of misses binds from 20 pairs on.
+# What is asked for is 95 % of 40 pairs and a median width of 25 %. Sleeps keep that (17 %). A barrier's rounds
+# take as long as the slower of two, by chance too: 36 and 37 of 40, 23 % wide. A disk's benchmark wakes three
+# times in 4 ms, and its cold caches are counted as work: 40 of 40, some 40 %. In a few pairs the test holds
+# the widths to half as much again, and lets one pair miss.
 bats_require_minimum_version 1.5.0
 load starving
 
@@ -82,7 +83,7 @@ run_pairs() {
 
 # spans_of FILE NAME: a line per pair, in ns: the run alone (the mean of before and after, of several the one
 # that was held least); the starved run, its interval, what was stolen of the guest, the residual; 1 if it was
-# played again; what was stolen of the runs alone
+# played again; what was stolen of the runs alone, and how long they took
 spans_of() {
   "$VTIME" report --json "$1" | jq -r --arg name "$2" '
     [.guests[] | select(.name == $name).benchmarks[]] as $all |
@@ -91,7 +92,7 @@ spans_of() {
     [([$a[].elapsed.ns] | add / 2), $s.true.elapsed.ns, $s.undilated.low_ns, $s.undilated.high_ns,
      $s.true.stolen.ns, $s.true.residual_ns,
      (if ($s.undilated.assumptions // "") | contains("are woken by") then 1 else 0 end),
-     ([$a[].stolen.ns] | add)] | @tsv'
+     ([$a[].stolen.ns] | add), $a[].elapsed.ns] | @tsv'
 }
 
 # judge FILE NAME WHAT MISSES WIDTH: of so many per cent of the pairs (of fewer than 20: of one) the interval
@@ -108,7 +109,7 @@ judge() {
     { bad += $6 != 0 || $2 < 1.2 * $1 || !$7 }
     { inside = $3 <= $1 && $1 <= $4; held += inside; n++
       width[n] = 100 * ($4 - $3) / $1; bias[n] = 100 * (($3 + $4) / 2 / $1 - 1)
-      printf "# %s %d: alone %.3f s (%.1f ms stolen), starved %.3f s: %.3f to %.3f s%s%s\n", name, NR, $1 / 1e9, $8 / 1e6, $2 / 1e9,
+      printf "# %s %d: alone %.3f s (%.3f, %.3f; %.1f ms stolen), starved %.3f s: %.3f to %.3f s%s%s\n", name, NR, $1 / 1e9, $9 / 1e9, $10 / 1e9, $8 / 1e6, $2 / 1e9,
         $3 / 1e9, $4 / 1e9, inside ? "" : ", MISSED", $7 ? "" : ", not played" }
     END {
       if (bad) exit 1
@@ -196,7 +197,7 @@ judge_turns() {
   start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
   run_pairs spans 'loop disk 150 1000000 /dev/vda'
   stop_record
-  judge "$run_vt" spans disk 5 70
+  judge "$run_vt" spans disk 5 60
 }
 
 @test "TCG: two vCPUs that meet, one of which is starved" {

@@ -58,7 +58,7 @@ held_by_quota() {
   done
 }
 
-# throttled_as_told LEAST: of those three, the THROTTLED of two is cpu.stat's to 2 %, each of LEAST ns or more
+# throttled_as_told LEAST: of those three, the THROTTLED of two is cpu.stat's to 2 %, each of more than LEAST ns
 throttled_as_told() {
   local i ours theirs near=0
   for i in 1 2 3; do
