@@ -533,6 +533,7 @@ int vta_agent_run(struct vta_agent *a)
         return 1;
     if (is_private)
         return 0;
+    drain_tasks(a);
     say_missed(a);
     say_simple_event(a, VTG_EVENT_STOP, 0);
     flush_to_the_end(a);
