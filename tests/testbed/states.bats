@@ -51,13 +51,13 @@ balanced() {
   echo "# $good of $tried polls successful" >&3
   [ "$tried" -gt 50 ]
   [ "$theirs" -gt 10000000 ]
-  # KVM has the interrupts in its polls, the ledger has them as IRQ, and how much of that fell into polls is
-  # not told: what is missing may be that. And KVM takes its stamps around the polling loop, the ledger where
-  # the HLT began and where the thread left the CPU: under emulation some 20 us apart, for each.
+  # KVM has the interrupts in its polls, the ledger has them as IRQ: so much may be missing, and nothing else but
+  # for the stamps, which KVM takes around the polling loop and the ledger where the HLT began and where the
+  # thread left the CPU: under emulation some 20 us apart, for each.
   irq=$(jq '[.guests[] | select(.name == "poller").vcpus[].states.IRQ.ns] | add' "$result/out/poll.json")
   echo "# POLL $ours ns, IRQ $irq ns" >&3
   [ "$ours" -ge "$theirs" ] || ours=$((theirs - ours < irq ? theirs : ours + irq))
-  close "$ours" "$theirs" $((theirs / 20 + tried * 30000))
+  close "$ours" "$theirs" $((tried * 30000))
   balanced poll
 }
 
