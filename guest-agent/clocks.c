@@ -99,7 +99,7 @@ static void read_uptime(const struct vta_viewer *v, struct vtg_view *view)
 /* In a suspend, too, where the kernel has a clock that does. */
 static uint64_t since_boot(const struct vtg_view *view)
 {
-    return view->ns[view->have >> VTG_OS_BOOTTIME & 1 ? VTG_OS_BOOTTIME : VTG_OS_MONOTONIC];
+    return view->ns[vta_view_has(view, VTG_OS_BOOTTIME) ? VTG_OS_BOOTTIME : VTG_OS_MONOTONIC];
 }
 
 void vta_viewer_forget(struct vta_viewer *v)

@@ -3,6 +3,7 @@
 #ifndef VTA_CLOCKS_H
 #define VTA_CLOCKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -23,6 +24,11 @@ uint64_t vta_clock_ns(clockid_t clock);
 static inline uint64_t vta_now_ns(void)
 {
     return vta_clock_ns(CLOCK_MONOTONIC);
+}
+
+static inline bool vta_view_has(const struct vtg_view *v, enum vtg_os_clock clock)
+{
+    return v->have >> clock & 1;
 }
 
 /* Reads views; keeps files open and knows how narrow a view can be. */

@@ -54,11 +54,6 @@ static void say(vta_event_sink *sink, void *context, enum vtg_event_kind kind, i
     sink(context, &event);
 }
 
-static bool is_known(const struct vtg_view *v, enum vtg_os_clock clock)
-{
-    return v->have >> clock & 1;
-}
-
 /* The frequency is what adjtimex(2) was told of it; a tick of another length is a frequency, too. */
 static void say_ntp(const struct vta_watch *w, const struct vtg_view *v, vta_event_sink *sink, void *context)
 {
@@ -77,7 +72,7 @@ static void say_ntp(const struct vta_watch *w, const struct vtg_view *v, vta_eve
 static int64_t step_until(const struct vta_watch *w, const struct vtg_view *view)
 {
     uint64_t bound;
-    if (!w->has_view || !is_known(view, VTG_OS_BOOTTIME))
+    if (!w->has_view || !vta_view_has(view, VTG_OS_BOOTTIME))
         return 0;
     const int64_t step = vta_watch_growth(w, &w->last, view, VTG_OS_REALTIME, VTG_OS_BOOTTIME, &bound);
     const uint64_t size = step < 0 ? (uint64_t)-step : (uint64_t)step;
@@ -93,7 +88,7 @@ static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, boo
                            vta_event_sink *sink, void *context)
 {
     uint64_t bound;
-    if (!is_known(view, VTG_OS_BOOTTIME))
+    if (!vta_view_has(view, VTG_OS_BOOTTIME))
         return false;
     const int64_t slept = vta_watch_growth(w, &w->last, view, VTG_OS_BOOTTIME, VTG_OS_MONOTONIC, &bound);
     if (slept > (int64_t)(bound + SUSPEND_LEAST_NS))
