@@ -314,7 +314,7 @@ measure_guest() {
   [ -n "$(column boot-ms)" ] || complain 'no guest could be started: its rows are left out'
 }
 
-# cost_of NAME COMMAND...: run time of five seconds by the kernel's own account, and most memory
+# cost_of NAME COMMAND...: run time of five seconds by the kernel's own account; most memory: most_kib
 cost_of() {
   local name=$1 pid before
   shift
@@ -324,13 +324,13 @@ cost_of() {
   before=$(cut -d' ' -f1 "/proc/$pid/schedstat")
   sleep 5
   sample "$name-percent" "$(awk -v b="$before" '{ print ($1 - b) / 5e7 }' "/proc/$pid/schedstat")"
-  sample "${name%-*}-kib" "$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")"
+  most_kib=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")
   kill "$pid"
   wait "$pid"
 }
 
 measure_agent() {
-  local peer fd hz
+  local peer fd hz most_kib
   mkfifo "$tmp/words"
   "$build/tests/live/agentpeer" "unix:$tmp/agent" 200 <"$tmp/words" >/dev/null &
   peer=$!
@@ -340,6 +340,7 @@ measure_agent() {
     for hz in 10 1000; do
       cost_of "timer-$hz" "$build/bench/timer" "$hz"
       cost_of "agent-$hz" "$build/bin/vtime-agent" run --to "unix:$tmp/agent" --rate "$hz" --socket "@vtime-bench-$$"
+      sample agent-kib "$most_kib"
     done
   done
   exec {fd}>&-
