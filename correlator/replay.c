@@ -111,7 +111,7 @@ struct vcpu_delays {
     struct delay *delay;
     size_t nr, room;
     uint64_t waited_ns;         /* for a CPU */
-    uint64_t worked_until;      /* in the play under way, for the benchmark */
+    uint64_t worked_until;      /* for the benchmark, in the latest play as far as it is */
     const struct vt_life *life; /* whose own steal of this host's is left out; NULL: nobody's */
     int error;
 };
@@ -824,8 +824,8 @@ static void play_all(struct replay *r, enum play play)
         s->begin[play] = begin;
         if (play == EARLIEST)
             s->is_cold = slept_longer(r, s);
-        if (s->is_own && s->delays)
-            s->delays->worked_until = vt_max(s->delays->worked_until, played(r, s, play, s->to));
+        if (play == LATEST && s->is_own && s->delays)
+            s->delays->worked_until = played(r, s, LATEST, s->to);
     }
 }
 
