@@ -6,8 +6,8 @@
 # VT_CPU for another CPU than the last.
 # What is asked for is 95 % of 40 pairs and a median width of 25 %. Sleeps keep that (17 %). A barrier's rounds
 # take as long as the slower of two, by chance too: 36 and 37 of 40, 23 % wide. A disk's benchmark wakes three
-# times in 4 ms, and its cold caches are counted as work: 40 of 40, some 40 %. In a few pairs the test holds
-# the widths to half as much again, and lets one pair miss.
+# times in 4 ms, and its cold caches are counted as work: 40 of 40, some 40 %. Two pairs on a busier machine
+# were 30 and 58 % wide: the test holds the widths to 30 and 70 %, and lets one pair of a few miss.
 bats_require_minimum_version 1.5.0
 load starving
 
@@ -197,7 +197,7 @@ judge_turns() {
   start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
   run_pairs spans 'loop disk 150 1000000 /dev/vda'
   stop_record
-  judge "$run_vt" spans disk 5 60
+  judge "$run_vt" spans disk 5 70
 }
 
 @test "TCG: two vCPUs that meet, one of which is starved" {
