@@ -688,7 +688,7 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
         r = vt_replay(p->c, p->m, &time,
                       &(struct vt_play){ fitted_window(&fitted, b), end->id, x.resume_ns, x.helpers_waited },
                       b, &p->looks_left, &replayed);
-    if (!r && has_told(b))
+    if (!r && (has_told(b) || !p->looks_left)) /* none left: it was not looked at what was told */
         b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)
         narrow(&b->undilated, &b->elapsed, &replayed, x);

@@ -12,7 +12,7 @@
 
 #include "vt/ledger.h"
 
-#define VT_SLICELOG_CHUNK 128u /* slices per chunk */
+#define VT_SLICELOG_CHUNK 32u /* slices per chunk: so many are read to find one */
 
 struct vt_slice_chunk {
     uint64_t to;       /* latest t_end up to here, so that chunks can be searched */
