@@ -71,12 +71,15 @@ static const char assumptions_apart[] = ASSUMED_OF_IDLE
 static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by "
     "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, "
-    "and interrupts, take the same part of the time; each hold cost up to 2.6 exits of at most 80 us and 50 us "
-    "for cold caches, each sleep too long 0.45 ms more, and alone, on a CPU that nobody else kept awake, "
-    "each of a millisecond 0.5 ms; timers go off as late as the best quarter did, or twice"
-    "; a device was as quick when the vCPU, or a thread of the monitor, was kept from it as in the mean of the "
-    "other waits without their longest or their shortest quarter, unless it took 8 times as long; who ran on "
-    "until just after another vCPU's hold waited for that one, or worked; to wake an idle vCPU takes up to "
+    "and interrupts, take the same part of the time; who was held between two sleeps worked as long as its "
+    "thread does there where nothing held it, if that is alike, in the mean of the shorter or of the longer half"
+    "; else each hold cost up to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long "
+    "0.5 ms more; alone, on a CPU that nobody else kept awake, each of a millisecond cost 0.5 ms; timers go off "
+    "as late as the best quarter did, or twice; a device was as quick when the vCPU, or a thread of the "
+    "monitor, was kept from it as in the mean of the other waits without their longest or their shortest "
+    "quarter, unless it took 8 times as long; latest no less than what was not held of it, or, of many, of them "
+    "together; who ran on until just after another vCPU's hold waited for that one, or worked; to wake an idle "
+    "vCPU takes up to "
     "0.2 ms" ASSUMED_OF_ALL;
 /* clang-format on */
 

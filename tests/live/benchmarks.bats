@@ -61,6 +61,7 @@ pairs_of() {
 
 # judge FILE NAME: medians over the pairs: by how much the guest's own word grew, and ours
 judge() {
+  [ -z "${VT_KEEP:-}" ] || cp "$1" "$VT_KEEP/$2.vt"
   pairs_of "$1" "$2" >"$BATS_TEST_TMPDIR/pairs"
   [ "$(wc -l <"$BATS_TEST_TMPDIR/pairs")" -eq "$pairs" ]
   awk -v name="$2" '

@@ -4,10 +4,7 @@
 # disk, two vCPUs that meet. Each runs alone and among rivals; what the starved run would have
 # taken alone is an interval, which must hold the run alone. VT_PAIRS for more than two pairs,
 # VT_CPU for another CPU than the last.
-# What is asked for is 95 % of 40 pairs and a median width of 25 %. Sleeps keep that (17 %). A barrier's rounds
-# take as long as the slower of two, by chance too: 36 and 37 of 40, 23 % wide. A disk's benchmark wakes three
-# times in 4 ms, and its cold caches are counted as work: 40 of 40, some 40 %. Two pairs on a busier machine
-# were 30 and 58 % wide: the test holds the widths to 30 and 70 %, and lets one pair of a few miss.
+# What is asked for is 95 % of 40 pairs and a median width of 25 %. (The figures of the last campaigns are in README.)
 bats_require_minimum_version 1.5.0
 load starving
 

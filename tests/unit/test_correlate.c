@@ -447,6 +447,7 @@ static int add_agent_record(struct vt_correlator *c, struct line *l)
         r.type = VTG_TASKS;
         r.tasks = (struct vtg_tasks){ .base_tsc = s.from, .source = VTG_TASKS_BPF };
         r.tasks.cpu = (uint32_t)number(l, "cpu");
+        r.tasks.lost = (uint32_t)number(l, "lost");
         s.waited = number(l, "waited");
         s.tid = (uint32_t)number(l, "tid");
         s.wake = wake_named(l, text(l, "wake"));
