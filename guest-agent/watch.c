@@ -81,7 +81,7 @@ static int64_t step_until(const struct vta_watch *w, const struct vtg_view *view
 
 bool vta_watch_may_be_set(const struct vta_watch *w, const struct vtg_view *view)
 {
-    return step_until(w, view) != 0;
+    return step_until(w, view) != 0 || w->unsaid;
 }
 
 static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, bool was_set,
@@ -93,8 +93,10 @@ static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, boo
     const int64_t slept = vta_watch_growth(w, &w->last, view, VTG_OS_BOOTTIME, VTG_OS_MONOTONIC, &bound);
     if (slept > (int64_t)(bound + SUSPEND_LEAST_NS))
         say(sink, context, VTG_EVENT_SUSPEND, slept, 0);
-    const int64_t step = was_set ? step_until(w, view) : 0;
-    if (!step)
+    /* a view may come between the step and the kernel's word of it: then the next one has that */
+    const int64_t seen = step_until(w, view), step = was_set && !seen ? w->unsaid : seen;
+    w->unsaid = was_set ? 0 : seen;
+    if (!was_set || !step)
         return false;
     say(sink, context, VTG_EVENT_STEP, step, 0);
     return true;

@@ -14,6 +14,7 @@ typedef void vta_event_sink(void *context, const struct vtg_event *event);
 struct vta_watch {
     struct vtg_view first, last; /* the rate of the TSC, and what views are compared with */
     bool has_view;
+    int64_t unsaid; /* of the last view: a step of which the kernel had not spoken yet; 0: none */
     uint32_t ntp_status;
     int64_t ntp_freq;
     struct vta_cpu_set online;
@@ -28,7 +29,8 @@ void vta_watch_begin(struct vta_watch *w);
 bool vta_watch_view(struct vta_watch *w, const struct vtg_view *view, bool was_set, vta_event_sink *sink,
                     void *context);
 
-/** Before vta_watch_view(): does it look as if REALTIME had been set?  Then it is worth asking the kernel. */
+/** Before vta_watch_view(): does it look, or did it in the last view, as if REALTIME had been set?  Then it
+ * is worth asking the kernel. */
 bool vta_watch_may_be_set(const struct vta_watch *w, const struct vtg_view *view);
 
 /** Once a second: clocksource and CPUs.  True: SYSTEM is no longer what it was. */

@@ -68,11 +68,35 @@ static void told_where_the_kernel_says_so(void **state)
     assert_int_equal(step, -3 * (int64_t)SECOND - 20000);
 }
 
+/* The view had the step before the kernel spoke of it. */
+static void told_when_the_kernel_is_late(void **state)
+{
+    struct vta_watch w = { .has_view = false };
+    struct vtg_view v = view_at(SECOND, 10 * SECOND);
+    int64_t step = 0;
+    (void)state;
+    vta_watch_view(&w, &v, false, count, &step);
+    v = view_at(2 * SECOND, 12 * SECOND);
+    assert_false(vta_watch_view(&w, &v, false, count, &step));
+    v = view_at(3 * SECOND, 12 * SECOND);
+    assert_true(vta_watch_may_be_set(&w, &v)); /* once more */
+    assert_true(vta_watch_view(&w, &v, true, count, &step));
+    assert_int_equal(step, 2 * (int64_t)SECOND);
+    v = view_at(4 * SECOND, 12 * SECOND + 20000); /* slewed: the kernel does not speak of that */
+    assert_false(vta_watch_view(&w, &v, false, count, &step));
+    v = view_at(5 * SECOND, 12 * SECOND + 20000);
+    assert_false(vta_watch_view(&w, &v, false, count, &step));
+    assert_false(vta_watch_may_be_set(&w, &v)); /* it is not waited for for ever */
+    v = view_at(6 * SECOND, 12 * SECOND + 20000);
+    assert_false(vta_watch_view(&w, &v, true, count, &step)); /* set to what it was */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asked_only_where_it_moved),
         cmocka_unit_test(told_where_the_kernel_says_so),
+        cmocka_unit_test(told_when_the_kernel_is_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
