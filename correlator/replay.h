@@ -67,7 +67,7 @@ struct step {
     bool is_cold;             /* it slept longer than it would have, by the earliest play */
     bool is_hit;              /* an interrupt */
     bool is_late;             /* which was pending when the vCPU was resumed */
-    bool wakes_idle;          /* a CPU that others kept awake, latest */
+    uint64_t wake_ns;         /* latest, of a CPU that others kept awake */
     struct vt_window spun;    /* it may have waited, running, for what a held vCPU had locked; empty: none */
     enum driver driver;
     struct vcpu_delays *delays; /* of its vCPU; NULL: none is known */

@@ -315,8 +315,8 @@ static bool usual_burst(const struct free_bursts *f, uint64_t ran, uint64_t ret[
     const size_t from = shorter_than(f, ran / OTHER_BURST), to = shorter_than(f, ran + 1), n = to - from;
     if (n < USUAL_LEAST || ALIKE_DEN * f->ran[from + 3 * n / 4] > ALIKE_NUM * f->ran[from + n / 4])
         return false;
-    ret[EARLIEST] = mean_between(f, from, to - n / 2);
-    ret[LATEST] = mean_between(f, from + n / 2, to);
+    ret[EARLIEST] = mean_between(f, from, to - n / 4);
+    ret[LATEST] = mean_between(f, from + n / 4, to);
     return true;
 }
 
