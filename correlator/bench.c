@@ -71,16 +71,16 @@ static const char assumptions_apart[] = ASSUMED_OF_IDLE
 static const char assumptions_played[] =
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by "
     "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, "
-    "and interrupts, take the same part of the time; who was held between two sleeps worked as long as its "
-    "thread does there where nothing held it, if that is alike, in the mean without the longest or the shortest "
-    "quarter"
-    "; else each hold cost up to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long "
-    "0.5 ms more; alone, on a CPU that nobody else kept awake, each cost a tenth of it, 0.5 ms at most; timers go off "
-    "as late as the best quarter did, or twice; a device was as quick when the vCPU, or a thread of the "
-    "monitor, was kept from it as in the mean of the other waits without their longest or their shortest "
-    "quarter, unless it took 8 times as long; latest no less than what was not held of it, or, of many, of them "
-    "together; who ran on until just after another vCPU's hold waited for that one, or worked; to wake an idle "
-    "vCPU takes up to "
+    "and interrupts, take the same part of the time; bursts of work, from one sleep of a thread to the next, in which "
+    "or before which something was held worked as long as the thread's others of that length, if there are 8 of both "
+    "and the others are alike, in the mean without their longest or their shortest quarter; else each hold cost up "
+    "to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long 0.5 ms more; to wake a CPU that "
+    "nobody else kept awake costs, alone, up to an eighth of the time it idled, 0.75 ms at most; timers go off as "
+    "late as the best quarter did, or twice; a device was as quick when the vCPU, or a thread of the monitor, was "
+    "kept from it as in the mean of the other waits without their longest or their shortest quarter, unless it took "
+    "8 times as long, latest no quicker than what was not held of it, and of 8 or more in the mean; a vCPU that slept "
+    "amid its guest's work until just after the hold of another thread of the monitor waited for that one; who ran on "
+    "until just after another vCPU's hold waited for that one, or worked; to wake an idle vCPU takes up to "
     "0.2 ms" ASSUMED_OF_ALL;
 /* clang-format on */
 
@@ -692,7 +692,7 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
         r = vt_replay(p->c, p->m, &time,
                       &(struct vt_play){ fitted_window(&fitted, b), end->id, x.resume_ns, x.helpers_waited },
                       b, &p->looks_left, &replayed);
-    if (!r && (has_told(b) || !p->looks_left)) /* none left: it was not looked at what was told */
+    if (!r && (has_told(b) || (p->m->tasks.nr_batch && !p->looks_left))) /* or who told was not looked at */
         b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)
         narrow(&b->undilated, &b->elapsed, &replayed, x);

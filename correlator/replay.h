@@ -31,6 +31,12 @@ static inline uint64_t vt_scale_of(uint64_t part, uint64_t whole)
 #define WAKE_NS UINT64_C(200000)
 /* Who was held for so long is cold: others ran meanwhile. */
 #define HOLD_NS UINT64_C(100000)
+/* A vCPU that was held serves its pending interrupts before it releases what it had locked (seen: 0.4 ms). */
+#define RELEASE_NS UINT64_C(500000)
+/* In so long it does not even that. */
+#define MOMENT_NS UINT64_C(100000)
+/* No more holds of another vCPU are looked at for one step. */
+#define MOST_HOLDS 64u
 
 enum play { EARLIEST, LATEST, NR_PLAYS };
 
@@ -47,6 +53,9 @@ struct vcpu_delays {
     uint32_t cpu;
     struct delay *delay;
     size_t nr, room;
+    struct vt_window
+        *sleep; /* its thread's on the host, as far as they are told apart from delays; in order */
+    size_t nr_sleep, room_sleep;
     uint64_t waited_ns;         /* for a CPU */
     uint64_t worked_until;      /* for the benchmark, in the latest play as far as it is */
     const struct vt_life *life; /* whose own steal of this host's is left out; NULL: nobody's */
@@ -106,10 +115,11 @@ struct replay {
     struct vcpu_delays *vcpu;
     size_t nr_vcpu, room_vcpu;
     struct vcpu_delays any; /* where any vCPU was kept from running, or any of the monitor's threads, if... */
-    bool places_helpers;    /* ...it was told when those waited */
-    bool tells_interrupts;  /* the guest does */
-    uint64_t resume_ns;     /* what a resumption cost at most */
-    uint64_t helpers_waited; /* for a CPU: all together; if told when, what was not placed */
+    struct vcpu_delays helpers; /* where any of these was, if... */
+    bool places_helpers;        /* ...it was told when */
+    bool tells_interrupts;      /* the guest does */
+    uint64_t resume_ns;         /* what a resumption cost at most */
+    uint64_t helpers_waited;    /* for a CPU: all together; if told when, what was not placed */
     struct usual usual;
     uint64_t bound;           /* of the steps' place on the host's clock, at most */
     uint64_t scale[NR_PLAYS]; /* what the play takes of what it really took, SCALE_ONE: all of it */
@@ -123,7 +133,7 @@ static inline bool vt_is_hold(const struct delay *d)
     return d->to - d->from >= HOLD_NS;
 }
 
-/** r->vcpu and r->any. 0 or -ENOMEM. */
+/** r->vcpu, r->helpers and r->any. 0 or -ENOMEM. */
 int vt_replay_find_delays(struct replay *r, uint64_t *budget);
 /** NULL: there is no such vCPU. */
 struct vcpu_delays *vt_replay_delays_of(const struct replay *r, uint32_t cpu);
@@ -136,6 +146,11 @@ uint64_t vt_delay_of_any(const struct replay *r, uint64_t from, uint64_t to);
 /** What this host itself was kept from the vCPU's CPU, at most (earliest) or at least. */
 uint64_t vt_outer_steal_in(const struct vcpu_delays *v, enum play play, uint64_t from, uint64_t to);
 uint64_t vt_holds_in(const struct vcpu_delays *v, uint64_t from, uint64_t to);
+/** Puts its delays in order and apart. */
+void vt_unite_delays(struct vcpu_delays *v);
+int vt_add_delay(struct vcpu_delays *v, uint64_t from, uint64_t to);
+/** From which delay on it has been held, but for moments, at its n-th; MOST_HOLDS back at most. */
+size_t vt_held_since(const struct vcpu_delays *v, size_t n);
 /** The delay that ended just before `at`, and not before `from`: what was then due came so much later. */
 uint64_t vt_tail_delay(const struct vcpu_delays *v, uint64_t from, uint64_t at);
 
@@ -158,6 +173,11 @@ uint64_t vt_spun_until(const struct step *s, uint64_t at);
 /** The benchmark's slept until no task of it and no timer that told woke it: from when on? */
 bool vt_is_device_wait(const struct replay *r, const struct step *s, uint64_t *ret_since);
 bool vt_is_timer_wait(const struct step *s);
+
+/* ---- replay_stalls.c ---- */
+
+/** Adds to r->vcpu what a vCPU waited in the monitor for a thread of it that was held. 0 or -ENOMEM. */
+int vt_replay_find_stalls(struct replay *r, uint64_t *budget);
 
 /* ---- replay_usual.c ---- */
 

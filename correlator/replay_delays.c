@@ -6,27 +6,63 @@
 #include "base/state.h"
 #include "correlator/replay.h"
 
-static void add_delay(void *context, const struct vt_piece *p)
+int vt_add_delay(struct vcpu_delays *v, uint64_t from, uint64_t to)
+{
+    struct delay *last = v->nr ? &v->delay[v->nr - 1] : NULL;
+    if (last && last->to == from) {
+        last->to = to;
+        return 0;
+    }
+    int e = vt_grow((void **)&v->delay, &v->room, v->nr, sizeof(*v->delay));
+    if (!e)
+        v->delay[v->nr++] = (struct delay){ .from = from, .to = to };
+    return e;
+}
+
+static int add_sleep(struct vcpu_delays *v, uint64_t from, uint64_t to)
+{
+    int e = vt_grow((void **)&v->sleep, &v->room_sleep, v->nr_sleep, sizeof(*v->sleep));
+    if (!e)
+        v->sleep[v->nr_sleep++] = (struct vt_window){ { from }, { to } };
+    return e;
+}
+
+static void add_piece(void *context, const struct vt_piece *p)
 {
     struct vcpu_delays *v = context;
-    const enum vt_class class = p->on_cpu ? VT_CLASS_USED : vt_states[p->state].class;
-    if (v->error || (class != VT_CLASS_STOLEN && class != VT_CLASS_STALLED && class != VT_CLASS_PAUSED))
+    if (v->error || p->on_cpu)
         return;
-    if (!p->on_cpu && (p->state == VT_PREEMPTED || p->state == VT_WAKING))
+    if (p->state == VT_PREEMPTED || p->state == VT_WAKING)
         v->waited_ns += p->to - p->from;
-    struct delay *last = v->nr ? &v->delay[v->nr - 1] : NULL;
-    if (last && last->to == p->from) {
-        last->to = p->to;
-        return;
+    const enum vt_class class = vt_states[p->state].class;
+    if (class == VT_CLASS_STOLEN || class == VT_CLASS_STALLED || class == VT_CLASS_PAUSED)
+        v->error = vt_add_delay(v, p->from, p->to);
+    else if (p->state == VT_IDLEQ)
+        v->error = add_sleep(v, p->from, p->to);
+}
+
+static int by_delay_begin(const void *a, const void *b)
+{
+    const struct delay *x = a, *y = b;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
+void vt_unite_delays(struct vcpu_delays *v)
+{
+    size_t n = 0;
+    if (v->nr)
+        qsort(v->delay, v->nr, sizeof(*v->delay), by_delay_begin);
+    for (size_t i = 0; i < v->nr; i++) {
+        struct delay *last = n ? &v->delay[n - 1] : NULL, d = v->delay[i];
+        if (last && d.from <= last->to) {
+            last->to = vt_max(last->to, d.to);
+            continue;
+        }
+        d.sum = last ? last->sum + (last->to - last->from) : 0;
+        d.holds = last ? last->holds + vt_is_hold(last) : 0;
+        v->delay[n++] = d;
     }
-    v->error = vt_grow((void **)&v->delay, &v->room, v->nr, sizeof(*v->delay));
-    if (v->error)
-        return;
-    last = v->nr ? &v->delay[v->nr - 1] : NULL; /* it may have moved */
-    v->delay[v->nr++] = (struct delay){ .from = p->from,
-                                        .to = p->to,
-                                        .sum = last ? last->sum + (last->to - last->from) : 0,
-                                        .holds = last ? last->holds + vt_is_hold(last) : 0 };
+    v->nr = n;
 }
 
 struct vcpu_delays *vt_replay_delays_of(const struct replay *r, uint32_t cpu)
@@ -35,6 +71,12 @@ struct vcpu_delays *vt_replay_delays_of(const struct replay *r, uint32_t cpu)
         if (r->vcpu[i].cpu == cpu)
             return &r->vcpu[i];
     return NULL;
+}
+
+static int by_sleep_begin(const void *a, const void *b)
+{
+    const struct vt_window *x = a, *y = b;
+    return (x->from.v > y->from.v) - (x->from.v < y->from.v);
 }
 
 static int find_delays_of_vcpus(struct replay *r)
@@ -55,62 +97,53 @@ static int find_delays_of_vcpus(struct replay *r)
             *v = (struct vcpu_delays){ .cpu = life->row.index,
                                        .life = vt_is_composed(r->c, life) ? NULL : life };
         }
-        vt_walk(r->c, life, r->window, add_delay, v, NULL);
+        vt_walk(r->c, life, r->window, add_piece, v, NULL);
         if (v->error)
             return v->error;
+    }
+    for (size_t i = 0; i < r->nr_vcpu; i++) {
+        struct vcpu_delays *v = &r->vcpu[i];
+        vt_unite_delays(v);
+        if (v->nr_sleep)
+            qsort(v->sleep, v->nr_sleep, sizeof(*v->sleep), by_sleep_begin);
     }
     return 0;
 }
 
-static int by_delay_begin(const void *a, const void *b)
+static int find_delays_of_helpers(struct replay *r)
 {
-    const struct delay *x = a, *y = b;
-    return (x->from > y->from) - (x->from < y->from);
+    struct vt_helper_waits waits = { 0 };
+    const uint64_t told_from = r->c->host.helper_wait_ns;
+    r->places_helpers = told_from > 0 && told_from <= VT_HELPER_WAIT_NS;
+    if (!r->places_helpers)
+        return 0;
+    int e = vt_helpers_waits(r->c, r->m->row.id, r->window, &waits);
+    r->helpers_waited = waits.untold_ns;
+    for (size_t i = 0; i < waits.nr && !e; i++)
+        e = vt_add_delay(&r->helpers, vt_max(waits.wait[i].from.v, r->window.from.v),
+                         vt_min(waits.wait[i].to.v, r->window.to.v));
+    free(waits.wait);
+    vt_unite_delays(&r->helpers);
+    return e;
 }
 
-/* In order, and apart. */
-static void unite(struct vcpu_delays *v)
+static int add_to_any(struct replay *r, const struct vcpu_delays *v)
 {
-    size_t n = 0;
-    if (v->nr)
-        qsort(v->delay, v->nr, sizeof(*v->delay), by_delay_begin);
-    for (size_t i = 0; i < v->nr; i++) {
-        struct delay *last = n ? &v->delay[n - 1] : NULL, d = v->delay[i];
-        if (last && d.from <= last->to) {
-            last->to = vt_max(last->to, d.to);
-            continue;
-        }
-        d.sum = last ? last->sum + (last->to - last->from) : 0;
-        d.holds = last ? last->holds + vt_is_hold(last) : 0;
-        v->delay[n++] = d;
-    }
-    v->nr = n;
+    int e = 0;
+    for (size_t i = 0; i < v->nr && !e; i++)
+        e = vt_add_delay(&r->any, v->delay[i].from, v->delay[i].to);
+    return e;
 }
 
 static int find_delays_of_any(struct replay *r, uint64_t *budget)
 {
-    struct vt_helper_waits waits = { 0 };
-    struct vcpu_delays *any = &r->any;
-    size_t n = 0;
-    const uint64_t told_from = r->c->host.helper_wait_ns;
-    r->places_helpers = told_from > 0 && told_from <= VT_HELPER_WAIT_NS;
-    int e = r->places_helpers ? vt_helpers_waits(r->c, r->m->row.id, r->window, &waits) : 0;
-    for (size_t i = 0; i < r->nr_vcpu; i++)
-        n += r->vcpu[i].nr;
-    any->delay = e ? NULL : calloc(n + waits.nr + 1, sizeof(*any->delay));
-    if (!e && !any->delay)
-        e = -ENOMEM;
+    int e = find_delays_of_helpers(r);
+    if (!e)
+        e = add_to_any(r, &r->helpers);
     for (size_t i = 0; i < r->nr_vcpu && !e; i++)
-        for (n = 0; n < r->vcpu[i].nr; n++)
-            any->delay[any->nr++] = r->vcpu[i].delay[n];
-    for (size_t i = 0; i < waits.nr && !e; i++)
-        any->delay[any->nr++] = (struct delay){ .from = vt_max(waits.wait[i].from.v, r->window.from.v),
-                                                .to = vt_min(waits.wait[i].to.v, r->window.to.v) };
-    if (r->places_helpers)
-        r->helpers_waited = waits.untold_ns;
-    free(waits.wait);
-    vt_spend(budget, any->nr);
-    unite(any);
+        e = add_to_any(r, &r->vcpu[i]);
+    vt_spend(budget, r->any.nr);
+    vt_unite_delays(&r->any);
     return e;
 }
 
@@ -163,6 +196,14 @@ static uint64_t holds_before(const struct vcpu_delays *v, uint64_t at)
 uint64_t vt_holds_in(const struct vcpu_delays *v, uint64_t from, uint64_t to)
 {
     return holds_before(v, to) - holds_before(v, from);
+}
+
+size_t vt_held_since(const struct vcpu_delays *v, size_t n)
+{
+    for (unsigned int looked = 0; n && looked < MOST_HOLDS; looked++, n--)
+        if (v->delay[n].from - v->delay[n - 1].to > MOMENT_NS)
+            break;
+    return n;
 }
 
 uint64_t vt_tail_delay(const struct vcpu_delays *v, uint64_t from, uint64_t at)

@@ -8,10 +8,6 @@
 
 /* A guest that works is interrupted by its tick that often at least (CONFIG_HZ 100). */
 #define LONGEST_TICK_NS UINT64_C(10000000)
-/* A vCPU that was held serves its pending interrupts before it releases what it had locked (seen: 0.4 ms). */
-#define RELEASE_NS UINT64_C(500000)
-/* No more holds of another vCPU are looked at for one step. */
-#define MOST_HOLDS 64u
 
 /* So many ticks, at the rate of the stretch itself, or of no time at all. */
 static uint64_t length_ns(const struct vt_task_stretch *s, const host_ns at[2], uint64_t ticks)
@@ -76,7 +72,7 @@ static bool misses_some(const struct replay *r, size_t i, uint64_t *budget)
     const struct vt_task_batch *batch = &log->batch[i], *before = NULL;
     if (!batch->lost)
         return false;
-    for (size_t n = i; n-- > 0 && !before && *budget;) {
+    for (size_t n = i; n-- > 0 && !before && *budget && log->batch[n].host.v >= r->window.from.v;) {
         vt_spend(budget, 1);
         if (log->batch[n].cpu == batch->cpu && log->batch[n].nr)
             before = &log->batch[n];
@@ -98,7 +94,7 @@ int vt_replay_find_steps(struct replay *r, uint64_t *budget, bool *ret_whole)
         const struct vt_task_batch *batch = &log->batch[i];
         if (batch->host.v < r->window.from.v)
             continue;
-        if (misses_some(r, i, budget))
+        if (*ret_whole && misses_some(r, i, budget))
             *ret_whole = false;
         if (!vt_task_batch_touches(log, batch, r->time, r->window, budget))
             continue;
@@ -288,15 +284,19 @@ static void outlasted_of(const struct replay *r, const struct vcpu_delays *other
     unsigned int looked = 0;
     for (; left && other->delay[left - 1].to > s->from; left--) {
         const struct delay *d = &other->delay[left - 1];
-        if (looked++ == MOST_HOLDS) {
+        if (looked++ >= MOST_HOLDS) {
             *spun = (struct vt_window){ { s->from }, { s->to } };
             break;
         }
         if (d->to > s->to || !vt_is_hold(d))
             continue;
-        if (is_unticked(r, s, d) || (!is_delayed(s->delays, d->to) &&
-                                     s->to - d->to - vt_delay_in(s->delays, d->to, s->to) <= RELEASE_NS))
-            include(spun, (struct vt_window){ { d->from }, { d->to } });
+        if (!is_unticked(r, s, d) && (is_delayed(s->delays, d->to) ||
+                                      s->to - d->to - vt_delay_in(s->delays, d->to, s->to) > RELEASE_NS))
+            continue;
+        const size_t since = vt_held_since(other, left - 1);
+        looked += (unsigned int)(left - 1 - since);
+        left = since + 1;
+        include(spun, (struct vt_window){ { other->delay[since].from }, { d->to } });
     }
     vt_spend(budget, looked + 1);
 }
@@ -312,11 +312,12 @@ static void find_spinning(struct replay *r, uint64_t *budget)
         r->tells_interrupts |= r->step[n].is_hit;
     for (size_t n = r->nr_step; n-- > 0 && *budget;) {
         struct step *s = &r->step[n];
-        for (size_t i = 0; i < r->nr_vcpu && !s->is_hit; i++)
+        for (size_t i = 0; i < r->nr_vcpu; i++)
             if (&r->vcpu[i] != s->delays)
                 outlasted_of(r, &r->vcpu[i], s, &s->spun, budget);
         struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
-        if (before && s->wake == VTG_WAKE_NONE && s->spun.from.v < before->to && s->from < s->spun.to.v)
+        if (before && !s->is_hit && s->wake == VTG_WAKE_NONE && s->spun.from.v < before->to &&
+            s->from < s->spun.to.v)
             include(&before->spun, s->spun);
     }
 }

@@ -16,13 +16,17 @@
 /* Did the monitor's threads, which serve devices, wait for a CPU for more than this part, no wait is short.
  */
 #define HELPERS_PART 20u
-/*
- * Who took so many times as long does other work, and is no measure.  And those that are one must be alike:
- * their upper quartile is no more than 3 / 2 of the lower one.
- */
-#define OTHER_BURST 3u
-#define ALIKE_NUM   3u
-#define ALIKE_DEN   2u
+/* Lengths of which one is no more than so many times the next are of one kind. */
+#define KIND_NUM 5u
+#define KIND_DEN 4u
+/* What is alike: means without the shortest and without the longest quarter are no further apart. */
+#define ALIKE_NUM 3u
+#define ALIKE_DEN 2u
+
+static bool are_alike(uint64_t shorter, uint64_t longer)
+{
+    return ALIKE_DEN * longer <= ALIKE_NUM * shorter;
+}
 
 static int by_length(const void *a, const void *b)
 {
@@ -172,9 +176,9 @@ static size_t find_free_waits(const struct replay *r, uint64_t *wait)
 }
 
 /*
- * Some were longer than that for certain, others may have been shorter: if they are enough it is taken for
- * chance, and what the ones lack is taken off the others. Which part, of SCALE_ONE, of what these may have
- * been shorter.
+ * Some were longer than that for certain, others may have been shorter: if they are enough, and the others
+ * are alike, it is taken for chance, and what the ones lack is taken off the others. Which part, of
+ * SCALE_ONE, of what these may have been shorter.
  */
 static uint64_t offset(const struct replay *r)
 {
@@ -205,9 +209,10 @@ static int find_usual_waits(struct replay *r)
     u->knows_waits = n >= USUAL_LEAST;
     if (u->knows_waits) {
         const bool undisturbed = r->helpers_waited <= (r->window.to.v - r->window.from.v) / HELPERS_PART;
-        u->short_wait = undisturbed ? mean_of(wait, n - n / 4) : 0;
+        const uint64_t short_wait = mean_of(wait, n - n / 4);
+        u->short_wait = undisturbed ? short_wait : 0;
         u->long_wait = mean_of(wait + n / 4, n - n / 4);
-        u->offset = offset(r);
+        u->offset = are_alike(short_wait, u->long_wait) ? offset(r) : 0;
     }
     free(wait);
     return 0;
@@ -233,15 +238,9 @@ static uint64_t longer_waits(const struct replay *r)
 /* What a thread did from one sleep to the next: who took its vCPU meanwhile only cut it. */
 struct burst {
     size_t from, to; /* in the thread's steps */
-    uint64_t ran;
-    bool is_held; /* in it, or in the sleep before it: it is cold */
-    bool may_spin;
-};
-
-/* A thread's bursts that nothing held, by length; sum[n]: of the first n. */
-struct free_bursts {
-    uint64_t *ran, *sum;
-    size_t nr;
+    uint64_t ran;    /* this host's own steal left out, as far as it is certain */
+    bool is_held;    /* something was held in it, or in the sleep before it: caches may be cold */
+    bool is_odd;     /* it begins before the window, or it may have spun: it tells nothing */
 };
 
 static struct step *nth_step(const struct replay *r, const struct thread *t, size_t n)
@@ -249,9 +248,21 @@ static struct step *nth_step(const struct replay *r, const struct thread *t, siz
     return &r->step[r->order[t->first + n]];
 }
 
-static bool begins_burst(const struct step *s)
+static struct burst begin_burst(const struct replay *r, const struct step *s, size_t n)
 {
-    return s->wake != VTG_WAKE_NONE || s->on_thread == NONE;
+    const struct step *before = s->on_thread == NONE ? NULL : &r->step[s->on_thread];
+    return (struct burst){ .from = n,
+                           .is_odd = !before,
+                           .is_held = before && held_in_wait(r, s, before->to, s->from) >= HOLD_NS };
+}
+
+static size_t without_odd(struct burst *burst, size_t nr)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < nr; i++)
+        if (!burst[i].is_odd)
+            burst[n++] = burst[i];
+    return n;
 }
 
 /* There is room for one a step. Returns how many. */
@@ -260,95 +271,102 @@ static size_t find_bursts(const struct replay *r, const struct thread *t, struct
     size_t nr = 0;
     for (size_t i = 0; i < t->nr; i++) {
         const struct step *s = nth_step(r, t, i);
-        if (begins_burst(s)) {
-            const uint64_t since = s->on_thread == NONE ? s->from : r->step[s->on_thread].to;
-            burst[nr++] = (struct burst){
-                .from = i, .is_held = s->on_thread == NONE || held_in_wait(r, s, since, s->from) >= HOLD_NS
-            };
-        }
-        struct burst *b = &burst[nr - 1];
-        b->to = i + 1;
-        b->ran += s->to - s->from - vt_delay_in(s->delays, s->from, s->to);
-        b->is_held |= vt_holds_in(s->delays, s->from, s->to) > 0;
-        b->may_spin |= vt_spun_until(s, s->to) > 0;
-    }
-    return nr;
-}
-
-static void find_free_bursts(const struct burst *burst, size_t nr, struct free_bursts *ret)
-{
-    ret->nr = 0;
-    for (size_t i = 0; i < nr; i++)
-        if (!burst[i].is_held && !burst[i].may_spin)
-            ret->ran[ret->nr++] = burst[i].ran;
-    qsort(ret->ran, ret->nr, sizeof(*ret->ran), by_length);
-    for (size_t i = 0; i < ret->nr; i++)
-        ret->sum[i + 1] = ret->sum[i] + ret->ran[i];
-}
-
-/* How many took less than that. */
-static size_t shorter_than(const struct free_bursts *f, uint64_t ns)
-{
-    size_t low = 0, high = f->nr;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (f->ran[middle] < ns)
-            low = middle + 1;
+        uint64_t since = s->from;
+        if (s->wake != VTG_WAKE_NONE || s->on_thread == NONE)
+            burst[nr++] = begin_burst(r, s, i);
         else
-            high = middle;
+            since = r->step[s->on_thread].to;
+        struct burst *b = &burst[nr - 1];
+        const uint64_t ran = s->to - s->from - vt_delay_in(s->delays, s->from, s->to);
+        b->to = i + 1;
+        b->ran += ran - vt_min(ran, vt_outer_steal_in(s->delays, LATEST, s->from, s->to));
+        b->is_held |= vt_holds_in(s->delays, since, s->to) > 0;
+        b->is_odd |= vt_spun_until(s, s->to) > 0;
     }
-    return low;
+    return without_odd(burst, nr);
 }
 
-static uint64_t mean_between(const struct free_bursts *f, size_t from, size_t to)
+static int by_ran(const void *a, const void *b)
 {
-    return (f->sum[to] - f->sum[from]) / (to - from);
+    const struct burst *x = a, *y = b;
+    return (x->ran > y->ran) - (x->ran < y->ran);
+}
+
+/* How many, from the first on, are of one kind: of the next one's length there would be a gap. */
+static size_t of_one_kind(const struct burst *burst, size_t nr)
+{
+    size_t n = 1;
+    while (n < nr && KIND_DEN * burst[n].ran <= KIND_NUM * burst[n - 1].ran)
+        n++;
+    return n;
+}
+
+static void set_usual(const struct replay *r, const struct thread *t, const struct burst *b,
+                      const uint64_t usual[NR_PLAYS])
+{
+    for (size_t i = b->from; i < b->to; i++)
+        for (enum play play = EARLIEST; play < NR_PLAYS; play++)
+            nth_step(r, t, i)->usual[play] = usual[play];
 }
 
 /*
- * A burst that was held took what those of its thread take that nothing held and that were no longer, if they
- * are enough and alike: what it took more is what being held cost.  The longer one is the sooner it is held,
- * so latest it took what the longer half of them did in the mean, earliest the shorter half.
+ * Bursts of one kind, by length. Those that were held worked together as long as so many others do, in the
+ * mean of these without the longest quarter (earliest) or the shortest (latest), if they are enough and
+ * alike, and no longer than they did: what they took more is what being held cost. All are shortened by the
+ * same part, for which of them would have been the longer ones nobody knows.
  */
-static bool usual_burst(const struct free_bursts *f, uint64_t ran, uint64_t ret[NR_PLAYS])
+static void judge_kind(const struct replay *r, const struct thread *t, const struct burst *burst, size_t nr,
+                       uint64_t *others)
 {
-    const size_t from = shorter_than(f, ran / OTHER_BURST), to = shorter_than(f, ran + 1), n = to - from;
-    if (n < USUAL_LEAST || ALIKE_DEN * f->ran[from + 3 * n / 4] > ALIKE_NUM * f->ran[from + n / 4])
-        return false;
-    ret[EARLIEST] = mean_between(f, from, to - n / 4);
-    ret[LATEST] = mean_between(f, from + n / 4, to);
-    return true;
+    size_t n = 0;
+    uint64_t held = 0, nr_held = 0, usual[NR_PLAYS];
+    for (size_t i = 0; i < nr; i++)
+        if (burst[i].is_held) {
+            held += burst[i].ran;
+            nr_held++;
+        } else {
+            others[n++] = burst[i].ran;
+        }
+    if (n < USUAL_LEAST || nr_held < USUAL_LEAST)
+        return;
+    const uint64_t mean[NR_PLAYS] = { mean_of(others, n - n / 4), mean_of(others + n / 4, n - n / 4) };
+    if (!are_alike(mean[EARLIEST], mean[LATEST]) || held <= nr_held * mean[EARLIEST])
+        return;
+    for (enum play play = EARLIEST; play < NR_PLAYS; play++)
+        usual[play] = vt_scale_of(vt_min(nr_held * mean[play], held), held);
+    for (size_t i = 0; i < nr; i++)
+        if (burst[i].is_held)
+            set_usual(r, t, &burst[i], usual);
 }
 
-static void judge_burst(struct replay *r, const struct thread *t, const struct burst *b,
-                        const struct free_bursts *f)
+/* The benchmark's thread, or one that works for it; interrupts and what comes by time is of any length. */
+static bool works_for_it(const struct replay *r, const struct thread *t)
 {
-    const enum driver driver = nth_step(r, t, b->from)->driver;
-    uint64_t usual[NR_PLAYS];
-    if (!b->is_held || b->may_spin || !b->ran || (driver != BY_BENCHMARK && driver != BY_ITS_WAKING) ||
-        !usual_burst(f, b->ran, usual))
-        return;
-    for (size_t i = b->from; i < b->to; i++)
-        for (enum play play = EARLIEST; play < NR_PLAYS; play++)
-            nth_step(r, t, i)->usual[play] = vt_scale_of(usual[play], b->ran);
+    for (size_t i = 0; i < t->nr; i++) {
+        const enum driver driver = nth_step(r, t, i)->driver;
+        if (driver != BY_BENCHMARK && driver != BY_ITS_WAKING)
+            return false;
+    }
+    return true;
 }
 
 static int find_usual_bursts(struct replay *r)
 {
     struct burst *burst = calloc(r->nr_step, sizeof(*burst));
-    struct free_bursts f = { .ran = calloc(r->nr_step, sizeof(*f.ran)),
-                             .sum = calloc(r->nr_step + 1, sizeof(*f.sum)) };
-    const bool has_room = burst && f.ran && f.sum;
+    uint64_t *others = calloc(r->nr_step, sizeof(*others));
+    const bool has_room = burst && others;
     for (size_t i = 0; i < r->nr_thread && has_room; i++) {
         const struct thread *t = &r->thread[i];
-        const size_t nr = t->tid == VTG_TID_INTERRUPTS ? 0 : find_bursts(r, t, burst);
-        find_free_bursts(burst, nr, &f);
-        for (size_t n = 0; n < nr; n++)
-            judge_burst(r, t, &burst[n], &f);
+        const size_t nr = works_for_it(r, t) ? find_bursts(r, t, burst) : 0;
+        if (nr)
+            qsort(burst, nr, sizeof(*burst), by_ran);
+        for (size_t at = 0, n; at < nr; at += n) {
+            n = of_one_kind(burst + at, nr - at);
+            judge_kind(r, t, burst + at, n, others);
+        }
     }
     free(burst);
-    free(f.ran);
-    free(f.sum);
+    free(others);
     return has_room ? 0 : -ENOMEM;
 }
 

@@ -211,7 +211,7 @@ int vt_slicelog_append(struct vt_slicelog *log, const struct vt_slice *slice)
         c = &log->chunks[log->nr_chunks - 1];
     }
     if (c->room - c->bytes < SLICE_MAX) {
-        uint32_t room = c->room + 8 * SLICE_MAX;
+        uint32_t room = c->room + 2 * SLICE_MAX;
         uint8_t *data = realloc(c->data, room);
         if (!data)
             return -ENOMEM;

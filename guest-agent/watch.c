@@ -94,7 +94,7 @@ static bool look_for_steps(struct vta_watch *w, const struct vtg_view *view, boo
     if (slept > (int64_t)(bound + SUSPEND_LEAST_NS))
         say(sink, context, VTG_EVENT_SUSPEND, slept, 0);
     /* a view may come between the step and the kernel's word of it: then the next one has that */
-    const int64_t seen = step_until(w, view), step = was_set && !seen ? w->unsaid : seen;
+    const int64_t seen = step_until(w, view), step = seen + w->unsaid;
     w->unsaid = was_set ? 0 : seen;
     if (!was_set || !step)
         return false;

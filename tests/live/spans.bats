@@ -4,7 +4,8 @@
 # disk, two vCPUs that meet. Each runs alone and among rivals; what the starved run would have
 # taken alone is an interval, which must hold the run alone. VT_PAIRS for more than two pairs,
 # VT_CPU for another CPU than the last.
-# What is asked for is 95 % of 40 pairs and a median width of 25 %. (The figures of the last campaigns are in README.)
+# What is asked for is 95 % of 40 pairs and a median width of 25 %: README has the figures. Two pairs on a busy machine
+# may be wider: some 30 %, and up to 58 % of a disk's were seen when campaigns had 40.
 bats_require_minimum_version 1.5.0
 load starving
 
@@ -50,6 +51,7 @@ run_alone() {
     [ $((100 * ($(waited "$1") - before))) -gt $(($(date +%s%N) - from)) ] || good=$((good + 1))
     [ "$good" -lt 3 ] || break
   done
+  [ "$good" -eq 3 ] || echo "# $2: the machine was busy: $good of 6 runs alone are good" >&3
   favour "$1" --other
 }
 
@@ -196,7 +198,7 @@ judge_turns() {
   start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
   run_pairs spans 'loop disk 150 1000000 /dev/vda'
   stop_record
-  judge "$run_vt" spans disk 5 70
+  judge "$run_vt" spans disk 5 45
 }
 
 @test "TCG: two vCPUs that meet, one of which is starved" {
