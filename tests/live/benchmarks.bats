@@ -33,30 +33,31 @@ keeps_step() {
     BEGIN { split(guest, g); split(host, h); r = (g[1] - g[2]) / (h[1] - h[2]); exit !(r > 0.75 && r < 1.25) }'
 }
 
-# run_pairs NAME ITERATIONS: the loop alone and starved, in turns
+# run_pairs NAME ITERATIONS: the loop alone and starved, in turns, and alone at the end: a machine's speed drifts
 run_pairs() {
   local i
+  guest_do "$1" "vtime-agent bench --name alone-0 -- loop $2" 120
   for i in $(seq "$pairs"); do
-    guest_do "$1" "vtime-agent bench --name alone-$i -- loop $2" 120
     start_rivals 3 "$LAST_CPU"
     guest_do "$1" "vtime-agent bench --name starved-$i -- loop $2" 240
     end_rivals
+    guest_do "$1" "vtime-agent bench --name alone-$i -- loop $2" 120
   done
 }
 
-# pairs_of FILE NAME: a line per pair, in ns: what the guest charged alone and starved; what
-# the loop really used alone and starved (its process, where its stretches are told; the guest's
+# pairs_of FILE NAME: a line per pair, in ns: what the guest charged alone (the mean of before and after) and
+# starved; what the loop really used alone and starved (its process, where its stretches are told; the guest's
 # programs, where its kernel is a process of its own); undilated low and high, alone and starved; residual
 pairs_of() {
   "$VTIME" report --json "$1" | jq -r --arg name "$2" '
     def used: [.processes[] | select(.name == "loop" and .by == "bpf").true] as $loop |
       ((if $loop == [] then [.true] else $loop end) | map(.used.ns + .overhead.ns) | add) - (.guest_kernel_ns // 0);
+    def mean(of): [.[] | of] | add / length;
     [.guests[] | select(.name == $name).benchmarks[]] as $all |
-    $all[] | select(.name | startswith("alone")) | . as $a | (.name | ltrimstr("alone-")) as $i |
-    ($all[] | select(.name == "starved-" + $i)) as $s |
-    [$a.run.user_ns + $a.run.system_ns, $s.run.user_ns + $s.run.system_ns,
-     ($a | used), ($s | used),
-     $a.undilated.low_ns, $a.undilated.high_ns, $s.undilated.low_ns, $s.undilated.high_ns, $s.true.residual_ns] | @tsv'
+    $all[] | select(.name | startswith("starved-")) | . as $s | (.name | ltrimstr("starved-") | tonumber) as $i |
+    [$all[] | select(.name == "alone-\($i - 1)" or .name == "alone-\($i)")] | select(length == 2) |
+    [mean(.run.user_ns + .run.system_ns), $s.run.user_ns + $s.run.system_ns, mean(used), ($s | used),
+     mean(.undilated.low_ns), mean(.undilated.high_ns), $s.undilated.low_ns, $s.undilated.high_ns, $s.true.residual_ns] | @tsv'
 }
 
 # judge FILE NAME: medians over the pairs: by how much the guest's own word grew, and ours

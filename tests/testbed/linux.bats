@@ -56,11 +56,12 @@ setup() {
 }
 
 @test "starved by three rivals one takes them for its own, although KVM tells it of steal" {
-  local used user stolen
+  local used charged stolen
   used=$(cat "$result/out/one.used")
-  user=$(awk '$1 == "user" { print $2 }' "$result/out/one.starved")
+  # user and system: which of them a tick is charged to depends on where in the kernel's work it falls
+  charged=$(awk '$1 == "user" || $1 == "sys" { s += $2 } END { print s }' "$result/out/one.starved")
   stolen=$(awk '$1 == "cpu" { stolen = $9 - stolen } END { print stolen }' "$result/out/one.starved")
-  echo "# the guest: $user s of user time, $stolen ticks stolen; the host: $used ms of CPU" >&3
-  awk -v used="$used" -v user="$user" 'BEGIN { exit !(used > 100 && user > 1.5 * used / 1000) }'
+  echo "# the guest: $charged s of CPU time, $stolen ticks stolen; the host: $used ms of CPU" >&3
+  awk -v used="$used" -v charged="$charged" 'BEGIN { exit !(used > 100 && charged > 1.5 * used / 1000) }'
   [ "$stolen" -gt 0 ]
 }
