@@ -146,8 +146,9 @@ uint64_t vt_delay_of_any(const struct replay *r, uint64_t from, uint64_t to);
 /** What this host itself was kept from the vCPU's CPU, at most (earliest) or at least. */
 uint64_t vt_outer_steal_in(const struct vcpu_delays *v, enum play play, uint64_t from, uint64_t to);
 uint64_t vt_holds_in(const struct vcpu_delays *v, uint64_t from, uint64_t to);
-/** Puts its delays in order and apart. */
+/** Puts its delays in order and apart: before anything is asked of what was added. */
 void vt_unite_delays(struct vcpu_delays *v);
+/** 0 or -ENOMEM. */
 int vt_add_delay(struct vcpu_delays *v, uint64_t from, uint64_t to);
 /** From which delay on it has been held, but for moments, at its n-th; MOST_HOLDS back at most. */
 size_t vt_held_since(const struct vcpu_delays *v, size_t n);

@@ -311,9 +311,10 @@ static void set_usual(const struct replay *r, const struct thread *t, const stru
 
 /*
  * Bursts of one kind, by length. Those that were held worked together as long as so many others do, in the
- * mean of these without the longest quarter (earliest) or the shortest (latest), if they are enough and
- * alike, and no longer than they did: what they took more is what being held cost. All are shortened by the
- * same part, for which of them would have been the longer ones nobody knows.
+ * mean of these without the longest quarter (earliest) or the shortest (latest), but no longer than they did:
+ * what they took more is what being held cost. If there are enough of both, the others are alike, and those
+ * that were held took longer. All are shortened by the same part, for which of them would have been the
+ * longer ones nobody knows.
  */
 static void judge_kind(const struct replay *r, const struct thread *t, const struct burst *burst, size_t nr,
                        uint64_t *others)
