@@ -45,7 +45,7 @@ struct address_room {
     struct vt_address sorted[VT_MAX_ADDRESSES + VT_MAX_SLOTS];
 };
 
-enum { MOST_PROGRAMS = 14 }; /* in a class */
+enum { MOST_PROGRAMS = 15 }; /* in a class */
 
 /* Which programs make up a class; a class is in use if its first tracepoint exists. */
 struct class_programs {
@@ -71,12 +71,13 @@ static const struct class_programs classes[VT_NR_PROBE_CLASSES] = {
                        { "irq_handler_entry", "irq_handler_exit", "softirq_entry", "softirq_exit",
                          "local_timer_entry", "local_timer_exit", "reschedule_entry", "reschedule_exit",
                          "call_function_entry", "call_function_exit", "call_function_single_entry",
-                         "call_function_single_exit", "irq_work_entry", "irq_work_exit" },
+                         "call_function_single_exit", "irq_work_entry", "irq_work_exit",
+                         "hrtimer_expire_entry" },
                        { "on_irq_handler_entry", "on_irq_handler_exit", "on_softirq_entry", "on_softirq_exit",
                          "on_local_timer_entry", "on_local_timer_exit", "on_reschedule_entry",
                          "on_reschedule_exit", "on_call_function_entry", "on_call_function_exit",
                          "on_call_function_single_entry", "on_call_function_single_exit", "on_irq_work_entry",
-                         "on_irq_work_exit" } },
+                         "on_irq_work_exit", "on_hrtimer_expire_entry" } },
     [VT_PROBE_ADDRESSES] = { "addresses",
                              { "kvm_pio", "kvm_mmio", "kvm_msr", "kvm_fast_mmio" },
                              { "on_kvm_pio", "on_kvm_mmio", "on_kvm_msr", "on_kvm_fast_mmio" } },

@@ -54,7 +54,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_LIB) | $(BUILD)/.deps
 WITNESSES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/live/*.bpf.c))
 
 # what live tests run
-LIVE_BIN := schedule oddvmm witness slowdisk.so manager stall storm agentsim agentpeer taskpeer
+LIVE_BIN := schedule oddvmm witness slowdisk.so manager stall storm gaps agentsim agentpeer taskpeer
 .PHONY: live
 live: all guests $(LIVE_BIN:%=$(BUILD)/tests/live/%) $(WITNESSES)
 	tests/run-bats.sh live

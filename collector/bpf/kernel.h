@@ -45,6 +45,21 @@ enum { BPF_RB_FORCE_WAKEUP = 2 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct timerqueue_node {
+    __s64 expires;
+};
+struct hrtimer_cpu_base {
+    unsigned int hres_active : 1; /* timers go off when they are due, not at the next tick */
+};
+struct hrtimer_clock_base {
+    struct hrtimer_cpu_base *cpu_base;
+    int clockid;
+};
+struct hrtimer {
+    struct timerqueue_node node;
+    struct hrtimer_clock_base *base;
+};
+
 struct hlist_node {
     struct hlist_node *next;
 };

@@ -1822,7 +1822,7 @@ static __always_inline struct vt_slot *interrupted_slot(const struct vt_running 
     return s;
 }
 
-static __always_inline int irq_begins(void)
+static __always_inline int irq_begins(bool of_timer)
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct vt_slot *s;
@@ -1837,7 +1837,7 @@ static __always_inline int irq_begins(void)
     machine_lock(s);
     if (s->mode == VT_GUEST && s->sched == VT_SCHED_ON_CPU)
         machine_late_exit(s, now); /* an interrupt makes the guest exit; its event may be yet to come */
-    machine_irq_begin(s, now);
+    machine_irq_begin(s, now, of_timer);
     machine_unlock(s);
     return 0;
 }
@@ -1861,10 +1861,10 @@ static __always_inline int irq_ends(void)
     return 0;
 }
 
-#define IRQ(name)                                                                                            \
+#define IRQ(name, of_timer)                                                                                  \
     SEC("tp_btf/" #name "_entry") int on_##name##_entry(void *ctx)                                           \
     {                                                                                                        \
-        return irq_begins();                                                                                 \
+        return irq_begins(of_timer);                                                                         \
     }                                                                                                        \
     SEC("tp_btf/" #name "_exit") int on_##name##_exit(void *ctx)                                             \
     {                                                                                                        \
@@ -1872,13 +1872,52 @@ static __always_inline int irq_ends(void)
     }
 
 /* The timer, IPIs and irq_work are no device interrupts: they have tracepoints of their own (arch/x86). */
-IRQ(irq_handler)
-IRQ(softirq)
-IRQ(local_timer)
-IRQ(reschedule)
-IRQ(call_function)
-IRQ(call_function_single)
-IRQ(irq_work)
+IRQ(irq_handler, false)
+IRQ(softirq, false)
+IRQ(local_timer, true)
+IRQ(reschedule, false)
+IRQ(call_function, false)
+IRQ(call_function_single, false)
+IRQ(irq_work, false)
+
+/* Not where timers go off at the next tick, or the kernel has other ones. */
+static __always_inline bool is_armed_exactly(const struct hrtimer *timer)
+{
+    const struct hrtimer_clock_base *clock = 0;
+    const struct hrtimer_cpu_base *base = 0;
+
+    if (!bpf_core_field_exists(timer->node) || !bpf_core_field_exists(timer->base) ||
+        !bpf_core_field_exists(clock->cpu_base) || !bpf_core_field_exists(base->hres_active))
+        return false;
+    base = timer->base->cpu_base;
+    return BPF_CORE_READ_BITFIELD(base, hres_active);
+}
+
+/*
+ * What an interrupt takes of a CPU begins before its handler does: under a hypervisor, which has to take the
+ * CPU from the guest that we are and to give it back, by some 10 us.  When a timer's was due is known;
+ * that of the timer that goes off first, by its own clock, which stood still since the handler began.
+ */
+SEC("tp_btf/hrtimer_expire_entry")
+int BPF_PROG(on_hrtimer_expire_entry, struct hrtimer *timer, __s64 *clock)
+{
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
+    struct vt_slot *s;
+    __s64 late = 0;
+
+    if (!r || !r->tid || r->irq_depth != 1)
+        return 0;
+    s = interrupted_slot(r);
+    if (!s || !is_armed_exactly(timer) || bpf_probe_read_kernel(&late, sizeof(late), clock))
+        return 0;
+    late -= timer->node.expires;
+    if (late <= 0)
+        return 0;
+    machine_lock(s);
+    machine_irq_was_due(s, bpf_ktime_get_ns() - (__u64)late);
+    machine_unlock(s);
+    return 0;
+}
 
 /* ---- what is there already when the recording begins ---- */
 

@@ -377,15 +377,42 @@ MACHINE void machine_migrate(struct vt_slot *s)
 /*
  * A host interrupt begins and ends in the middle of a stretch on CPU: no edge of
  * the scheduler or of KVM can come in between.  The mode is what it was before.
+ * None but a timer's can have been due before it began: since the last edge at most.
  */
-MACHINE void machine_irq_begin(struct vt_slot *s, vt_u64 now)
+MACHINE void machine_irq_begin(struct vt_slot *s, vt_u64 now, vt_u32 of_timer)
 {
     if (s->sched != VT_SCHED_ON_CPU || s->state == VT_IRQ)
         return;
     now = machine_now(s, now);
+    s->irq_since = now;
+    s->irq_earliest = of_timer ? s->last : now;
     machine_charge_on_cpu(s, now, s->mode);
     s->irq_mode = s->mode;
     s->mode = s->state = VT_IRQ;
+}
+
+/*
+ * The timer whose interrupt is under way was armed for `due`: since then the CPU was on its way there.
+ * One that was due so much earlier was kept back by something else, or armed too late.
+ */
+#define MACHINE_IRQ_WAY_NS 100000
+
+MACHINE void machine_irq_was_due(struct vt_slot *s, vt_u64 due)
+{
+    vt_u32 mode = s->irq_mode, i = machine_on_index(mode);
+
+    if (s->sched != VT_SCHED_ON_CPU || s->mode != VT_IRQ || due >= s->irq_since ||
+        s->irq_since - due > MACHINE_IRQ_WAY_NS)
+        return;
+    vt_u64 ns = s->irq_since - (due > s->irq_earliest ? due : s->irq_earliest);
+    machine_check_again(mode);
+    if (i >= VT_NR_ON_CPU || mode >= VT_NR_STATES)
+        return;
+    s->irq_since -= ns;
+    s->ns[mode] -= ns;
+    s->ns[VT_IRQ] += ns;
+    s->open.on_cpu[i] -= ns;
+    s->open.on_cpu[VT_ON_IRQ] += ns;
 }
 
 MACHINE void machine_irq_end(struct vt_slot *s, vt_u64 now)
@@ -394,8 +421,8 @@ MACHINE void machine_irq_end(struct vt_slot *s, vt_u64 now)
         return;
     now = machine_now(s, now);
     vt_u32 i = s->irq_next++ % VT_SLOT_IRQS;
-    s->irqs[i].from = s->last;
-    s->irqs[i].ns = now - s->last;
+    s->irqs[i].from = s->irq_since;
+    s->irqs[i].ns = now - s->irq_since;
     machine_charge_on_cpu(s, now, VT_IRQ);
     s->mode = s->state = (vt_u8)s->irq_mode;
 }
@@ -405,10 +432,14 @@ MACHINE vt_u64 machine_irq_within(const struct vt_slot *s, vt_u64 from, vt_u64 t
 {
     vt_u64 ns = 0;
 
-    for (vt_u32 i = 0; i < VT_SLOT_IRQS; i++)
-        if (s->irqs[i].from >= from && s->irqs[i].from < to)
-            ns += s->irqs[i].ns;
-    return ns < to - from ? ns : to - from;
+    for (vt_u32 i = 0; i < VT_SLOT_IRQS; i++) {
+        const vt_u64 begin = s->irqs[i].from > from ? s->irqs[i].from : from;
+        const vt_u64 end = s->irqs[i].from + s->irqs[i].ns;
+
+        if (begin < end && begin < to)
+            ns += (end < to ? end : to) - begin;
+    }
+    return ns;
 }
 
 /*

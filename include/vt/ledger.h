@@ -344,6 +344,8 @@ struct vt_slot {
 
     vt_u32 irq_mode; /* mode that the interrupt under way interrupted */
     vt_u32 irq_next; /* into irqs[], modulo its length */
+    vt_u64 irq_since;    /* of the interrupt under way */
+    vt_u64 irq_earliest; /* it can't be since before then */
     struct {
         vt_u64 from, ns;
     } irqs[VT_SLOT_IRQS]; /* the newest: those inside a poll are not polling */

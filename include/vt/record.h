@@ -279,7 +279,7 @@ enum vt_probe_class {
     VT_PROBE_KVM_RUN,    /* kvm_fpu: begin and end of KVM_RUN */
     VT_PROBE_ENTRY_EXIT, /* kvm_entry, kvm_exit */
     VT_PROBE_HALT,       /* kvm_vcpu_wakeup */
-    VT_PROBE_IRQ,        /* irq_handler, softirq, irq_vectors: begin and end */
+    VT_PROBE_IRQ,        /* irq_handler, softirq, irq_vectors: begin and end; hrtimer: expiry */
     VT_PROBE_ADDRESSES,  /* kvm_pio, kvm_mmio, kvm_fast_mmio, kvm_msr: only if asked for */
     VT_NR_PROBE_CLASSES
 };

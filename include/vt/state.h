@@ -11,7 +11,7 @@ enum vt_state {
     VT_LOST,      /* unknown: records were lost or contradict each other */
     VT_ABSENT,    /* before creation, after exit */
     VT_STOPPED,   /* stopped, traced or frozen; withheld by its monitor */
-    VT_IRQ,       /* on CPU, but a host interrupt runs in its slice */
+    VT_IRQ,       /* on CPU, but a host interrupt runs in its slice, or a timer's is due */
     VT_POLL,      /* on CPU, KVM polls after HLT before it blocks: idle */
     VT_GUEST,     /* on CPU in guest mode */
     VT_KVM,       /* on CPU in KVM_RUN, host kernel serving an exit */

@@ -307,6 +307,26 @@ remove_groups() {
   [ "$tries" -lt 50 ]
 }
 
+# The way to an interrupt and back is a part of it: where this machine is a virtual one, the greater part.
+@test "a program's own gaps, beside timers that go off on its CPU, are what the host calls IRQ and PREEMPTED" {
+  quota_group
+  echo -1 2>/dev/null >"$group/cpu.cfs_quota_us" || echo max >"$group/cpu.max"
+  usage_group
+  start_record "$run_vt" --cgroup "$group"
+  grouped "$LIVE/gaps" 2 >"$BATS_TEST_TMPDIR/gaps"
+  "$LIVE/storm" "$LAST_CPU" 2500 250 7>&- 8<&- 3>&-
+  wait "$pid"
+  stop_record
+  remove_groups
+  read -r theirs count <"$BATS_TEST_TMPDIR/gaps"
+  read -r irq waited run < <("$VTIME" report --json "$run_vt" | jq -r --arg g "${group##*/}" '.guests[] |
+    select(.name == $g) | .vcpus[0].states | [.IRQ.ns, .PREEMPTED.ns + .WAKING.ns, .RUN.ns] | @tsv')
+  echo "# IRQ $irq ns, waited $waited ns, run $run ns; it missed $theirs ns in $count gaps" >&3
+  [ "$count" -gt 7000 ]
+  # it looks for 2 s of some 2.1; the way back, and what interrupts the host of this machine, nobody tells
+  within $((irq + waited)) "$theirs" $((theirs / 4 + 10000000))
+}
+
 @test "a cgroup as a guest: its processes' CPU time and quota are what the cgroup has" {
   quota_group
   usage_group

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * storm CPU MS: timer interrupts on CPU, one every 20 us for MS milliseconds.
+ * storm CPU MS [US]: timer interrupts on CPU, one every US (20) microseconds for MS milliseconds.
  * Each of many timers fires once; they are set again in rounds, by
  * a thread that has the CPU for a small part of the time.
  */
@@ -11,7 +11,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-enum { TIMERS = 500, EVERY_NS = 20000 };
+enum { TIMERS = 500, EVERY_US = 20 };
 
 static uint64_t now_ns(void)
 {
@@ -29,13 +29,15 @@ static struct timespec timespec_of(uint64_t ns)
 int main(int argc, char **argv)
 {
     static int timer[TIMERS];
-    uint64_t at, end;
+    uint64_t at, end, every = EVERY_US * 1000;
     cpu_set_t set;
 
-    if (argc != 3) {
-        fputs("usage: storm CPU MS\n", stderr);
+    if (argc != 3 && argc != 4) {
+        fputs("usage: storm CPU MS [US]\n", stderr);
         return 2;
     }
+    if (argc == 4)
+        every = strtoull(argv[3], NULL, 10) * 1000;
     CPU_ZERO(&set);
     CPU_SET((size_t)atoi(argv[1]), &set);
     if (sched_setaffinity(0, sizeof(set), &set))
@@ -47,7 +49,7 @@ int main(int argc, char **argv)
     end = at + strtoull(argv[2], NULL, 10) * 1000000;
     while (at < end) {
         at = now_ns() + 1000000; /* they are all set before the first is due */
-        for (int i = 0; i < TIMERS; i++, at += EVERY_NS)
+        for (int i = 0; i < TIMERS; i++, at += every)
             if (timerfd_settime(timer[i], TFD_TIMER_ABSTIME,
                                 &(struct itimerspec){ .it_value = timespec_of(at) }, NULL))
                 return perror("storm"), 1;

@@ -554,6 +554,10 @@ static void test_a_field_that_a_kernel_may_lack_is_done_without(void **state)
         "rq.online",
         "rq.prev_steal_time_rq",
         "rq.ttwu_pending",
+        "hrtimer.node",
+        "hrtimer.base",
+        "hrtimer_clock_base.cpu_base",
+        "hrtimer_cpu_base.hres_active",
     };
     int had = 0;
     (void)state;

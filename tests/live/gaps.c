@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * gaps SECONDS: looks at the TSC for so long, and says how long it could not, in all its looks that took
+ * longer than 1 us, and how many these were: "NS COUNT".
+ */
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <x86intrin.h>
+
+enum { GAP_NS = 1000 };
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static double ticks_per_ns(void)
+{
+    uint64_t ns = now_ns(), tsc = __rdtsc();
+
+    while (now_ns() - ns < 100000000)
+        ;
+    return (double)(__rdtsc() - tsc) / (double)(now_ns() - ns);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fputs("usage: gaps SECONDS\n", stderr);
+        return 2;
+    }
+    const double rate = ticks_per_ns();
+    const uint64_t least = (uint64_t)(GAP_NS * rate);
+    uint64_t last = __rdtsc(), end = last + (uint64_t)(atof(argv[1]) * 1e9 * rate), gaps = 0, n = 0;
+
+    while (last < end) {
+        const uint64_t now = __rdtsc();
+        if (now - last > least) {
+            gaps += now - last;
+            n++;
+        }
+        last = now;
+    }
+    printf("%.0f %" PRIu64 "\n", (double)gaps / rate, n);
+    return 0;
+}
