@@ -65,7 +65,8 @@ static const char assumptions_emulated[] = ASSUMED_OF_IDLE
 
 static const char assumptions_apart[] = ASSUMED_OF_IDLE
     "; the guest's kernel, a process of its own, used its time for ticks and the like, which take the same part "
-    "of the time whatever that is, and for the work what the guest charged it as system time, or nothing"
+    "of the time whatever that is, and for the work what the guest charged it as system time, or nothing; "
+    "programs that were there before did the like, or worked for it"
     "; each resumption cost up to 10 us for cold caches" ASSUMED_OF_ALL;
 
 static const char assumptions_played[] =
@@ -160,7 +161,9 @@ struct delays {
     uint64_t cold;             /* what all that may have cost in cold caches (see without_exits()) */
     uint64_t lost;
     const struct vt_machine *m;
+    host_ns begin;         /* of the benchmark */
     uint64_t guest_kernel; /* on a CPU, of a guest whose kernel is a process of its own */
+    uint64_t begun;        /* the same of its programs that began since */
     int error;
 };
 
@@ -195,6 +198,8 @@ static void delay_piece(void *context, const struct vt_piece *p)
         d->lost += p->split[VT_ON_LOST];
         if (p->life && vt_is_guest_kernel(d->m, p->life))
             d->guest_kernel += p->split[VT_ON_RUN];
+        else if (p->life && p->life->row.start_time.v >= d->begin.v)
+            d->begun += p->split[VT_ON_RUN];
         return;
     }
     switch (vt_states[p->state].class) {
@@ -427,7 +432,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
                         struct excess *ret_excess)
 {
     struct vt_sums all = { 0 }, sums;
-    struct delays d = { .m = p->m };
+    struct delays d = { .m = p->m, .begin = b->window.from };
     uint64_t any = 0, every = 0;
     int n = 0;
     size_t from, to;
@@ -473,6 +478,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
     b->has_guest_kernel = p->m->row.kind == VT_VM_UML;
     b->guest_kernel_ns = d.guest_kernel;
+    b->begun.ns = d.begun;
     x.delay = d.sum;
     if (has_no_exits(p->m))
         b->undilated.assumptions = assumptions_emulated;
@@ -644,20 +650,28 @@ static uint64_t with_part(uint64_t rest, uint64_t part, uint64_t elapsed)
 }
 
 /*
+ * Not more than what the guest charged the benchmark as system time, in which it takes waiting for work.
+ */
+static uint64_t kernel_work(const struct vt_benchmark *b)
+{
+    return b->run.known ? vt_min(b->guest_kernel_ns, b->run.sys_ns + STEAL_UNIT_NS) : b->guest_kernel_ns;
+}
+
+/*
  * The guest's kernel is a process of its own, and what it used is known.  Ticks and all that timers
  * wake come as often in time, held or not, and take the same part of what it would have taken alone:
- * all that the kernel used, or all but what it did for the benchmark.  That is not more than what the
- * guest charged the benchmark as system time, in which it takes waiting for work.
+ * all that the kernel used, and the programs that were there before, an agent of ours among them; or all
+ * that the kernel did but not for the benchmark.
  */
 static void undilate_kernel(struct vt_benchmark *b, struct excess x)
 {
     struct vt_undilated *u = &b->undilated;
     const uint64_t least = x.least + x.outer.least;
-    const uint64_t kernel = b->guest_kernel_ns, used = less(b->elapsed.ns, x.delay);
-    const uint64_t work = b->run.known ? vt_min(kernel, b->run.sys_ns + STEAL_UNIT_NS) : kernel;
-    if (!u->known || kernel > used)
+    const uint64_t kernel = b->guest_kernel_ns, work = kernel_work(b), used = less(b->elapsed.ns, x.delay);
+    const uint64_t before = less(b->truth.used.ns, kernel + b->begun.ns);
+    if (!u->known || kernel + before > used)
         return;
-    const uint64_t low = with_part(used - kernel, kernel, b->elapsed.ns),
+    const uint64_t low = with_part(used - kernel - before, kernel + before, b->elapsed.ns),
                    high = with_part(used - (kernel - work), kernel - work, b->elapsed.ns);
     const uint64_t absorbed = less(u->high_ns, less(b->elapsed.ns + b->elapsed.bound_ns, x.delay + least));
     u->low_ns = less(low, x.most + x.outer.most + b->elapsed.bound_ns);
@@ -683,8 +697,11 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .elapsed_ns = row->run.elapsed_ns,
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
-    if (b->has_guest_kernel)
+    if (b->has_guest_kernel) {
+        b->begun.accuracy = VT_ESTIMATED; /* not all of them need be the benchmark's */
+        b->begun.bound_ns = kernel_work(b);
         undilate_kernel(b, x);
+    }
     int r = vt_fit_tasks(p->c, p->m, &by_map, b->window, &p->looks_left, &fitted.fit);
     if (!r)
         r = vt_processes_fill(p->c, p->m, &time, end->id, &p->looks_left, b);

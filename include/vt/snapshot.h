@@ -230,10 +230,12 @@ struct vt_benchmark {
     uint64_t strangers_ns; /* of it: a task ran, but who it is was not told */
     uint64_t unplaced_ns;  /* stretches on CPUs of the guest of which the host saw no vCPU */
     bool takes_turns;      /* several CPUs of the guest are one thread of the host */
-    /* Of a guest whose kernel is a process of the host's (User Mode Linux): what of truth's `used` that used.
-     */
+    /* Of a guest whose kernel and programs are processes of the host's (User Mode Linux): what of truth's
+     * `used` its kernel used, and the programs that began within the benchmark (bound: with what that did for
+     * them), which are its own if it is one of a command, whose `run` is known. */
     bool has_guest_kernel;
     uint64_t guest_kernel_ns;
+    struct vt_figure begun;
     size_t nr_processes; /* by time on vCPUs, the most first */
     struct vt_guest_process *processes;
 };

@@ -198,6 +198,7 @@ static int add_vcpu(struct vt_correlator *c, struct line *l)
     row.index = (uint32_t)number(l, "index");
     row.tid = (uint32_t)number(l, "tid");
     row.born.v = number(l, "born");
+    row.start_time.v = number(l, "started");
     return vt_correlator_vcpu(c, &row);
 }
 
@@ -631,6 +632,7 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             expect_number(l, "takes_turns", b->takes_turns);
             expect_number(l, "unplayed", b->undilated.unplayed != NULL);
             expect_number(l, "kernel", (int64_t)b->guest_kernel_ns);
+            expect_figure(l, "begun", &b->begun);
             expect_number(l, "run.user", (int64_t)b->run.user_ns);
             expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
             expect_figure(l, "elapsed", &b->elapsed);
