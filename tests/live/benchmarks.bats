@@ -5,7 +5,8 @@
 # used and what it would have taken alone. VT_PAIRS for more than three pairs.
 # What is asked for is 1 % of the CPU used and 3 % of the time alone, in the median of five runs on a quiet
 # machine. Here are three, beside whatever else the machine does: what the others do to its caches and its
-# clock the loop really uses, alone and starved, and no account can tell it from work.
+# clock the loop really uses, alone and starved, and no account can tell it from work (a loop outside any guest takes
+# up to 2 % more or less from one run to the next).
 bats_require_minimum_version 1.5.0
 load starving
 
@@ -46,17 +47,15 @@ run_pairs() {
 }
 
 # pairs_of FILE NAME: a line per pair, in ns: what the guest charged alone (the mean of before and after) and
-# starved; what the loop really used alone and starved (its process, where its stretches are told; the guest's
-# programs, where its kernel is a process of its own); undilated low and high, alone and starved; residual
+# starved; what the benchmark really used, alone and starved (its own: the guest's other programs, its ticks and
+# the agent have as much more to do as it takes longer); undilated low and high, alone and starved; residual
 pairs_of() {
   "$VTIME" report --json "$1" | jq -r --arg name "$2" '
-    def used: [.processes[] | select(.name == "loop" and .by == "bpf").true] as $loop |
-      ((if $loop == [] then [.true] else $loop end) | map(.used.ns + .overhead.ns) | add) - (.guest_kernel_ns // 0);
     def mean(of): [.[] | of] | add / length;
     [.guests[] | select(.name == $name).benchmarks[]] as $all |
     $all[] | select(.name | startswith("starved-")) | . as $s | (.name | ltrimstr("starved-") | tonumber) as $i |
     [$all[] | select(.name == "alone-\($i - 1)" or .name == "alone-\($i)")] | select(length == 2) |
-    [mean(.run.user_ns + .run.system_ns), $s.run.user_ns + $s.run.system_ns, mean(used), ($s | used),
+    [mean(.run.user_ns + .run.system_ns), $s.run.user_ns + $s.run.system_ns, mean(.true.own_used.ns), $s.true.own_used.ns,
      mean(.undilated.low_ns), mean(.undilated.high_ns), $s.undilated.low_ns, $s.undilated.high_ns, $s.true.residual_ns] | @tsv'
 }
 
@@ -79,7 +78,7 @@ judge() {
       b = median(believed, NR); u = 100 * (median(used, NR) - 1); e = 100 * (median(undilated, NR) - 1); w = 100 * median(width, NR)
       printf "# %s: in the median the guest charged %.2f times as much; used %+.2f %%, undilated %+.2f %%, interval %.2f %% wide\n",
         name, b, u, e, w
-      exit !(bad == 0 && b > 2 && u < 5 && u > -5 && e < 6 && e > -6 && w < 8)
+      exit !(bad == 0 && b > 2 && u < 3 && u > -3 && e < 5 && e > -5 && w < 8)
     }' "$BATS_TEST_TMPDIR/pairs" >&3
 }
 
