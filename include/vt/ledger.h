@@ -342,8 +342,8 @@ struct vt_slot {
     vt_u64 quota_rq, quota_ns;   /* of a THROTTLED wait: its cfs_rq, and how long that was throttled before */
     vt_u64 outer_from, outer_ns; /* of this host's own steal: what is not told yet, and since when */
 
-    vt_u32 irq_mode; /* mode that the interrupt under way interrupted */
-    vt_u32 irq_next; /* into irqs[], modulo its length */
+    vt_u32 irq_mode;     /* mode that the interrupt under way interrupted */
+    vt_u32 irq_next;     /* into irqs[], modulo its length */
     vt_u64 irq_since;    /* of the interrupt under way */
     vt_u64 irq_earliest; /* it can't be since before then */
     struct {
