@@ -432,7 +432,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
                         struct excess *ret_excess)
 {
     struct vt_sums all = { 0 }, sums;
-    struct delays d = { .m = p->m, .begin = b->window.from };
+    struct delays d = { .m = p->m, .begin = { less(b->window.from.v, edge_ns) } };
     uint64_t any = 0, every = 0;
     int n = 0;
     size_t from, to;
@@ -478,7 +478,7 @@ static int account_true(const struct bench_pass *p, struct vt_benchmark *b, uint
     undilate(&b->undilated, &b->elapsed, n == 1 ? d.sum : any, n == 1 ? d.since_idle : every, x);
     b->has_guest_kernel = p->m->row.kind == VT_VM_UML;
     b->guest_kernel_ns = d.guest_kernel;
-    b->begun.ns = d.begun;
+    b->begun = (struct vt_figure){ d.begun, d.lost + b->elapsed.bound_ns, VT_ESTIMATED };
     x.delay = d.sum;
     if (has_no_exits(p->m))
         b->undilated.assumptions = assumptions_emulated;
@@ -649,9 +649,7 @@ static uint64_t with_part(uint64_t rest, uint64_t part, uint64_t elapsed)
     return part < elapsed ? (uint64_t)((unsigned __int128)rest * elapsed / (elapsed - part)) : rest;
 }
 
-/*
- * Not more than what the guest charged the benchmark as system time, in which it takes waiting for work.
- */
+/* What the kernel did for it is not more than what the guest charged it as system time, with waiting. */
 static uint64_t kernel_work(const struct vt_benchmark *b)
 {
     return b->run.known ? vt_min(b->guest_kernel_ns, b->run.sys_ns + STEAL_UNIT_NS) : b->guest_kernel_ns;
@@ -668,7 +666,7 @@ static void undilate_kernel(struct vt_benchmark *b, struct excess x)
     struct vt_undilated *u = &b->undilated;
     const uint64_t least = x.least + x.outer.least;
     const uint64_t kernel = b->guest_kernel_ns, work = kernel_work(b), used = less(b->elapsed.ns, x.delay);
-    const uint64_t before = less(b->truth.used.ns, kernel + b->begun.ns);
+    const uint64_t before = b->knows_begun ? less(b->truth.used.ns, kernel + b->begun.ns) : 0;
     if (!u->known || kernel + before > used)
         return;
     const uint64_t low = with_part(used - kernel - before, kernel + before, b->elapsed.ns),
@@ -698,8 +696,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
                                          .user_ns = row->run.utime_ns,
                                          .sys_ns = row->run.stime_ns };
     if (b->has_guest_kernel) {
-        b->begun.accuracy = VT_ESTIMATED; /* not all of them need be the benchmark's */
-        b->begun.bound_ns = kernel_work(b);
+        b->knows_begun = b->run.known && b->elapsed.accuracy != VT_ESTIMATED;
+        b->begun.bound_ns += kernel_work(b);
         undilate_kernel(b, x);
     }
     int r = vt_fit_tasks(p->c, p->m, &by_map, b->window, &p->looks_left, &fitted.fit);

@@ -413,24 +413,22 @@ static int add_charges(struct pass *p)
 
 /*
  * Where the guest's programs are processes of the host's, what those of the benchmark ran is known; of one
- * among several, by what it was charged.
+ * among several, by its part of what the command was charged. Each holds what it waited for, as its charge
+ * does.
  */
 static void share_out_begun(struct pass *p)
 {
     const struct vt_figure *begun = &p->b->begun;
-    uint64_t charged = 0;
-    for (size_t i = 0; i < p->nr_process; i++)
-        if (p->process[i].pro_rated && p->process[i].mark == p->mark)
-            charged += p->process[i].user_ns + p->process[i].sys_ns;
-    for (size_t i = 0; charged && i < p->nr_process; i++) {
+    const uint64_t charged = p->b->run.user_ns + p->b->run.sys_ns;
+    for (size_t i = 0; i < p->nr_process; i++) {
         struct process *of = &p->process[i];
-        const uint64_t mine = of->user_ns + of->sys_ns;
-        if (!of->pro_rated || of->mark != p->mark)
+        const uint64_t mine = of->user_ns + of->sys_ns, all = vt_max(charged, mine);
+        if (!of->pro_rated || of->mark != p->mark || all == 0)
             continue;
-        const uint64_t run = (uint64_t)((unsigned __int128)begun->ns * mine / charged);
+        const uint64_t run = (uint64_t)((unsigned __int128)begun->ns * mine / all);
         of->sums.window_ns += run - of->sums.state[VT_RUN];
         of->sums.state[VT_RUN] = run;
-        of->sums.bound[VT_RUN] = begun->bound_ns + (mine < charged ? vt_max(run, begun->ns - run) : 0);
+        of->sums.bound[VT_RUN] = begun->bound_ns + vt_min(begun->ns - run, run);
         of->sums.class_bound[VT_CLASS_USED] = of->sums.bound[VT_RUN];
     }
 }
@@ -552,7 +550,7 @@ int vt_processes_fill(const struct vt_correlator *c, const struct vt_machine *m,
         r = add_stretches(&p);
     if (!r)
         r = add_charges(&p);
-    if (!r && b->has_guest_kernel && b->run.known) /* its command was started by the agent */
+    if (!r && b->knows_begun)
         share_out_begun(&p);
     if (!r)
         r = fill(&p, b);

@@ -39,7 +39,7 @@ bool report_own_cpu(const struct vt_benchmark *b, struct vt_figure *ret)
     bool any = false;
     if (b->has_guest_kernel) {
         *ret = b->begun;
-        return b->run.known;
+        return b->knows_begun;
     }
     for (size_t i = 0; i < b->nr_processes; i++) {
         const struct vt_guest_process *p = &b->processes[i];

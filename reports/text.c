@@ -536,8 +536,8 @@ static void put_truth(const struct vt_benchmark *b, bool utf8, FILE *out)
         wrap_item(&w, "%s %s", sums[i].name, format_figure(text, sums[i].f, utf8));
     if (b->has_guest_kernel)
         wrap_item(&w, "of used, the guest's kernel %s", format_ns(text, b->guest_kernel_ns, utf8));
-    if (b->has_guest_kernel)
-        wrap_item(&w, "programs that began within it %s", format_ns(text, b->begun.ns, utf8));
+    if (b->knows_begun)
+        wrap_item(&w, "programs that began within it %s", format_figure(text, b->begun, utf8));
     if (a->outer.ns)
         wrap_item(&w, "of its time on CPU %s stolen from this host itself",
                   format_figure(text, a->outer, utf8));

@@ -53,7 +53,7 @@ struct hrtimer_cpu_base {
 };
 struct hrtimer_clock_base {
     struct hrtimer_cpu_base *cpu_base;
-    int clockid;
+    __s64 offset; /* of its clock from CLOCK_MONOTONIC */
 };
 struct hrtimer {
     struct timerqueue_node node;

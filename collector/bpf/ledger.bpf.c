@@ -1886,35 +1886,55 @@ static __always_inline bool is_armed_exactly(const struct hrtimer *timer)
     const struct hrtimer_clock_base *clock = 0;
     const struct hrtimer_cpu_base *base = 0;
 
-    if (!bpf_core_field_exists(timer->node) || !bpf_core_field_exists(timer->base) ||
-        !bpf_core_field_exists(clock->cpu_base) || !bpf_core_field_exists(base->hres_active))
+    if (!bpf_core_field_exists(timer->node.expires) || !bpf_core_field_exists(timer->base) ||
+        !bpf_core_field_exists(clock->offset) || !bpf_core_field_exists(clock->cpu_base) ||
+        !bpf_core_field_exists(base->hres_active))
         return false;
     base = timer->base->cpu_base;
     return BPF_CORE_READ_BITFIELD(base, hres_active);
 }
 
+/* By CLOCK_MONOTONIC. */
+static __always_inline __u64 due_at(const struct hrtimer *timer)
+{
+    return (__u64)(timer->node.expires - timer->base->offset);
+}
+
+/* What is armed for a time that is over goes off at once: nothing was on its way before. */
+SEC("tp_btf/hrtimer_start")
+int BPF_PROG(on_hrtimer_start, struct hrtimer *timer)
+{
+    struct vt_running *r = running_on(bpf_get_smp_processor_id());
+    __u64 now;
+
+    if (!r || !r->tid || !is_armed_exactly(timer))
+        return 0;
+    now = bpf_ktime_get_ns();
+    if (due_at(timer) < now)
+        r->armed_late = now;
+    return 0;
+}
+
 /*
  * What an interrupt takes of a CPU begins before its handler does: under a hypervisor, which has to take the
- * CPU from the guest that we are and to give it back, by some 10 us.  When a timer's was due is known;
- * that of the timer that goes off first, by its own clock, which stood still since the handler began.
+ * CPU from the guest that we are and to give it back, by some 10 us.  When a timer's was due is known, of
+ * each that goes off in it.  Neither this program nor the one before has work to do where it hits itself.
  */
 SEC("tp_btf/hrtimer_expire_entry")
-int BPF_PROG(on_hrtimer_expire_entry, struct hrtimer *timer, __s64 *clock)
+int BPF_PROG(on_hrtimer_expire_entry, struct hrtimer *timer)
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
     struct vt_slot *s;
-    __s64 late = 0;
+    __u64 due;
 
     if (!r || !r->tid || r->irq_depth != 1)
         return 0;
     s = interrupted_slot(r);
-    if (!s || !is_armed_exactly(timer) || bpf_probe_read_kernel(&late, sizeof(late), clock))
+    if (!s || !is_armed_exactly(timer))
         return 0;
-    late -= timer->node.expires;
-    if (late <= 0)
-        return 0;
+    due = due_at(timer);
     machine_lock(s);
-    machine_irq_was_due(s, bpf_ktime_get_ns() - (__u64)late);
+    machine_irq_was_due(s, due > r->armed_late ? due : r->armed_late);
     machine_unlock(s);
     return 0;
 }

@@ -392,8 +392,8 @@ MACHINE void machine_irq_begin(struct vt_slot *s, vt_u64 now, vt_u32 of_timer)
 }
 
 /*
- * The timer whose interrupt is under way was armed for `due`: since then the CPU was on its way there.
- * One that was due so much earlier was kept back by something else, or armed too late.
+ * A timer whose interrupt is under way was armed for `due`: since then the CPU was on its way there.
+ * If any was due so much before the handler began, something else kept the interrupt back: then not.
  */
 #define MACHINE_IRQ_WAY_NS 100000
 
@@ -401,10 +401,11 @@ MACHINE void machine_irq_was_due(struct vt_slot *s, vt_u64 due)
 {
     vt_u32 mode = s->irq_mode, i = machine_on_index(mode);
 
-    if (s->sched != VT_SCHED_ON_CPU || s->mode != VT_IRQ || due >= s->irq_since ||
-        s->irq_since - due > MACHINE_IRQ_WAY_NS)
+    if (s->sched != VT_SCHED_ON_CPU || s->mode != VT_IRQ || due >= s->irq_since)
         return;
-    vt_u64 ns = s->irq_since - (due > s->irq_earliest ? due : s->irq_earliest);
+    if (s->last - due > MACHINE_IRQ_WAY_NS) /* `last`: the handler's begin */
+        s->irq_earliest = s->last;
+    vt_u64 ns = s->irq_since - (due > s->irq_earliest ? due : s->irq_earliest); /* less than 0: back */
     machine_check_again(mode);
     if (i >= VT_NR_ON_CPU || mode >= VT_NR_STATES)
         return;

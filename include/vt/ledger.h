@@ -147,6 +147,7 @@ struct vt_running {
     vt_u32 forced_idle;           /* the idle task has it, by choice */
     vt_u64 since;                 /* who has the CPU while one waits is told from here on; 0: nobody waits */
     vt_u64 outer, outer_at;       /* this host's own steal there by the last look in that thread, and when */
+    vt_u64 armed_late;            /* when, in that thread, a timer was armed last that was due before */
 } __attribute__((aligned(64)));
 #define VT_MAX_RUNNING 4096 /* CPUs */
 

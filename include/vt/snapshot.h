@@ -231,9 +231,9 @@ struct vt_benchmark {
     uint64_t unplaced_ns;  /* stretches on CPUs of the guest of which the host saw no vCPU */
     bool takes_turns;      /* several CPUs of the guest are one thread of the host */
     /* Of a guest whose kernel and programs are processes of the host's (User Mode Linux): what of truth's
-     * `used` its kernel used, and the programs that began within the benchmark (bound: with what that did for
-     * them), which are its own if it is one of a command, whose `run` is known. */
-    bool has_guest_kernel;
+     * `used` its kernel used; and the programs that began within the benchmark, with what that did for them.
+     * These are its own if it is one of a command whose begin is not placed by an arrival alone. */
+    bool has_guest_kernel, knows_begun;
     uint64_t guest_kernel_ns;
     struct vt_figure begun;
     size_t nr_processes; /* by time on vCPUs, the most first */

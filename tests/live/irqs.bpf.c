@@ -15,17 +15,18 @@ char LICENSE[] SEC("license") = "GPL";
 
 const volatile __u32 thread; /* pinned: one CPU's sums need no lock */
 
-enum { CLOCK_MONOTONIC = 1, WAY_NS = 100000 };
+enum { WAY_NS = 100000 };
 
 __u64 interrupts, ns, since;
 __u64 depth;
 __u64 free_since; /* the last interrupt's end, or when it got the CPU */
 __u64 timer;      /* it began as a timer's */
+__u64 begun;      /* its handler */
 
 static __always_inline int begins(bool by_timer)
 {
     if ((__u32)bpf_get_current_pid_tgid() == thread && depth++ == 0) {
-        since = bpf_ktime_get_ns();
+        since = begun = bpf_ktime_get_ns();
         timer = by_timer;
     }
     return 0;
@@ -46,8 +47,8 @@ int BPF_PROG(on_expiry, struct hrtimer *expired)
 {
     __u64 due = (__u64)expired->node.expires;
 
-    if ((__u32)bpf_get_current_pid_tgid() != thread || depth != 1 || !timer ||
-        expired->base->clockid != CLOCK_MONOTONIC || due + WAY_NS < since || due >= since)
+    if ((__u32)bpf_get_current_pid_tgid() != thread || depth != 1 || !timer || expired->base->offset ||
+        due + WAY_NS < begun || due >= since)
         return 0;
     if (due < free_since)
         due = free_since;

@@ -113,8 +113,8 @@ static void turns_out_irq(struct life *l, uint64_t from)
 }
 
 /*
- * When a timer was due, before its interrupt begins: the CPU is on its way there since, unless that takes too
- * long.  A guest's last stretch holds the way out of it.
+ * When the first timer was due, before its interrupt begins: the CPU is on its way there since, unless that
+ * takes too long.  A guest's last stretch holds the way out of it.
  */
 static uint64_t be_due(struct life *l, bool of_timer)
 {
@@ -133,6 +133,15 @@ static uint64_t be_due(struct life *l, bool of_timer)
     return l->slot.last == due ? due - dice(l, MACHINE_IRQ_WAY_NS - (l->now - due) + 1) : due;
 }
 
+/* It is one of several that go off, in whatever order; the others were due after it. */
+static void tell_timers(struct life *l, uint64_t due)
+{
+    unsigned n = (unsigned)dice(l, 4), first = (unsigned)dice(l, n + 1);
+
+    for (unsigned i = 0; i <= n; i++)
+        machine_irq_was_due(&l->slot, i == first ? due : due + dice(l, l->now - due + 1));
+}
+
 /* A softirq may follow, or another interrupt come, within the first: only the outermost edges are told. */
 static void interrupt(struct life *l, uint64_t most)
 {
@@ -147,7 +156,7 @@ static void interrupt(struct life *l, uint64_t most)
             if (l->slot.mode == VT_GUEST)
                 machine_late_exit(&l->slot, l->now);
             machine_irq_begin(&l->slot, l->now, of_timer);
-            machine_irq_was_due(&l->slot, due);
+            tell_timers(l, due);
         }
         spend(l, unknown ? l->state : VT_IRQ, most);
     }

@@ -413,6 +413,8 @@ static const struct {
     { "sched_process_exec", 1, 1 },
     { "task_rename", 2, 1 | 1 << 1 },
     { "cgroup_attach_task", 4, 1 | 1 << 1 | 1 << 2 }, /* to, path, task, all threads */
+    { "hrtimer_expire_entry", 1, 1 },
+    { "hrtimer_start", 1, 1 },
     { "kvm_fpu", 1, 0 },
     { "kvm_entry", 1, 1 },
     { "kvm_exit", 1, 1 },
@@ -554,9 +556,11 @@ static void test_a_field_that_a_kernel_may_lack_is_done_without(void **state)
         "rq.online",
         "rq.prev_steal_time_rq",
         "rq.ttwu_pending",
+        "timerqueue_node.expires",
         "hrtimer.node",
         "hrtimer.base",
         "hrtimer_clock_base.cpu_base",
+        "hrtimer_clock_base.offset",
         "hrtimer_cpu_base.hres_active",
     };
     int had = 0;
