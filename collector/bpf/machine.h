@@ -394,25 +394,21 @@ MACHINE void machine_irq_begin(struct vt_slot *s, vt_u64 now, vt_u32 of_timer)
 /*
  * A timer whose interrupt is under way was armed for `due`: since then the CPU was on its way there.
  * If any was due so much before the handler began, something else kept the interrupt back: then not.
+ * Where guest entry and exit are seen, these are the edges, and what KVM and the monitor do is exact.
  */
 #define MACHINE_IRQ_WAY_NS 100000
 
 MACHINE void machine_irq_was_due(struct vt_slot *s, vt_u64 due)
 {
-    vt_u32 mode = s->irq_mode, i = machine_on_index(mode);
-
-    if (s->sched != VT_SCHED_ON_CPU || s->mode != VT_IRQ || due >= s->irq_since)
+    if (s->sched != VT_SCHED_ON_CPU || s->mode != VT_IRQ || s->irq_mode != VT_RUN || due >= s->irq_since)
         return;
     if (s->last - due > MACHINE_IRQ_WAY_NS) /* `last`: the handler's begin */
         s->irq_earliest = s->last;
     vt_u64 ns = s->irq_since - (due > s->irq_earliest ? due : s->irq_earliest); /* less than 0: back */
-    machine_check_again(mode);
-    if (i >= VT_NR_ON_CPU || mode >= VT_NR_STATES)
-        return;
     s->irq_since -= ns;
-    s->ns[mode] -= ns;
+    s->ns[VT_RUN] -= ns;
     s->ns[VT_IRQ] += ns;
-    s->open.on_cpu[i] -= ns;
+    s->open.on_cpu[VT_ON_RUN] -= ns;
     s->open.on_cpu[VT_ON_IRQ] += ns;
 }
 

@@ -127,7 +127,7 @@ static uint64_t be_due(struct life *l, bool of_timer)
     spend(l, in_guest ? VT_GUEST : l->state, MACHINE_IRQ_WAY_NS / 2);
     if (too_late)
         return l->now - MACHINE_IRQ_WAY_NS - 1 - dice(l, 1000000);
-    if (of_timer && on_cpu && !in_guest)
+    if (of_timer && on_cpu && l->slot.mode == VT_RUN)
         turns_out_irq(l, due);
     /* while the edge before it was under way */
     return l->slot.last == due ? due - dice(l, MACHINE_IRQ_WAY_NS - (l->now - due) + 1) : due;
