@@ -89,13 +89,11 @@ static void visit_growth(const struct ledger_walk *w, const struct integral *a, 
 {
     const uint64_t to = vt_min(b->at, w->window.to.v);
     uint64_t part[PARTS], share[PARTS], at = vt_max(a->at, w->window.from.v), end;
-    uint64_t fell = 0;
-    for (unsigned int i = 0; i < VT_NR_STATES; i++) {
+    const uint64_t fell = a->ns[VT_RUN] > b->ns[VT_RUN] ? a->ns[VT_RUN] - b->ns[VT_RUN] : 0;
+    for (unsigned int i = 0; i < VT_NR_STATES; i++)
         part[i] = b->ns[i] > a->ns[i] ? b->ns[i] - a->ns[i] : 0; /* else it shows as a residual */
-        fell += is_on_cpu((enum vt_state)i) && b->ns[i] < a->ns[i] ? a->ns[i] - b->ns[i] : 0;
-    }
-    part[VT_IRQ] -=
-        vt_min(part[VT_IRQ], fell); /* an interrupt was under way, and when it was due came to light */
+    /* an interrupt was under way in a, and since when it was due came to light after */
+    part[VT_IRQ] -= vt_min(part[VT_IRQ], fell);
     part[WAKE_IDLE] = b->wake_idle_ns > a->wake_idle_ns ? b->wake_idle_ns - a->wake_idle_ns : 0;
     part[WAKE_IDLE] = vt_min(part[WAKE_IDLE], part[VT_WAKING]);
     part[VT_WAKING] -= part[WAKE_IDLE];

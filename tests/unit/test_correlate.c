@@ -632,6 +632,7 @@ static void expect_bench(struct line *l, const struct vt_snapshot *s, const char
             expect_number(l, "takes_turns", b->takes_turns);
             expect_number(l, "unplayed", b->undilated.unplayed != NULL);
             expect_number(l, "kernel", (int64_t)b->guest_kernel_ns);
+            expect_number(l, "knows_begun", b->knows_begun);
             expect_figure(l, "begun", &b->begun);
             expect_number(l, "run.user", (int64_t)b->run.user_ns);
             expect_number(l, "run.elapsed", (int64_t)b->run.elapsed_ns);
