@@ -1900,14 +1900,18 @@ static __always_inline __u64 due_at(const struct hrtimer *timer)
     return (__u64)(timer->node.expires - timer->base->offset);
 }
 
-/* What is armed for a time that is over goes off at once: nothing was on its way before. */
+/*
+ * What is armed for a time that is over goes off at once: nothing was on its way before.  Where entry and
+ * exit are seen it does not matter, and there KVM arms one for each time that its guest does.
+ */
 SEC("tp_btf/hrtimer_start")
 int BPF_PROG(on_hrtimer_start, struct hrtimer *timer)
 {
     struct vt_running *r = running_on(bpf_get_smp_processor_id());
+    const struct vt_slot *s = r && r->tid ? slot_at(r->slot) : 0;
     __u64 now;
 
-    if (!r || !r->tid || !is_armed_exactly(timer))
+    if (!s || (s->mode != VT_RUN && s->mode != VT_IRQ) || !is_armed_exactly(timer))
         return 0;
     now = bpf_ktime_get_ns();
     if (due_at(timer) < now)
