@@ -126,8 +126,6 @@ void vt_host_describe(struct vt_host *ret)
 
 /* ---- CPUs ---- */
 
-static const char cpu_folder[] = "/sys/devices/system/cpu";
-
 /* A number in a file of this CPU's; -1 if it isn't there. */
 static long cpu_number(const char *sys, uint32_t cpu, const char *file)
 {
@@ -161,7 +159,7 @@ bool vt_cpu_describe(const char *sys, uint32_t cpu, struct vt_cpu *ret)
 {
     long sibling, capacity;
 
-    sys = sys ? sys : cpu_folder;
+    sys = sys ? sys : VT_CPU_FOLDER;
     if (cpu_number(sys, cpu, "online") == 0) /* CPU 0 may have no such file */
         return false;
     if ((sibling = cpu_number(sys, cpu, "topology/core_cpus_list")) < 0)
@@ -185,7 +183,7 @@ uint32_t vt_cpu_limit(const char *sys)
     char path[256], buf[1024];
     uint32_t limit = 0;
 
-    snprintf(path, sizeof(path), "%s/possible", sys ? sys : cpu_folder);
+    snprintf(path, sizeof(path), "%s/possible", sys ? sys : VT_CPU_FOLDER);
     vt_slurp(path, buf, sizeof(buf));
     for (char *p = buf, *end; *p >= '0' && *p <= '9'; p = *end ? end + 1 : end) { /* 0-3,8-11 */
         const unsigned long cpu = strtoul(p, &end, 10);

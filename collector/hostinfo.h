@@ -8,6 +8,8 @@
 #include "vt/record.h"
 #include "vt/topology.h"
 
+#define VT_CPU_FOLDER "/sys/devices/system/cpu"
+
 host_ns vt_host_now(void);
 
 /** Up to size - 1 bytes of a file, terminated: how many, 0 if it can't be read. */
@@ -26,6 +28,16 @@ void vt_host_describe(struct vt_host *ret);
  * host's.  False: it is not online, or not there.
  */
 bool vt_cpu_describe(const char *sys, uint32_t cpu, struct vt_cpu *ret);
+
+/** PM QoS asks that a CPU wakes in no time. latency: its file, NULL: the host's. False: it can't be read,
+ * too. */
+bool vt_host_bars_sleep(const char *latency);
+
+/**
+ * No idle CPU of this host may sleep now: PM QoS bars it, the governor heeds that, and there is a state to
+ * poll in.  sys, latency: as above.  False: some may, or it is not known.
+ */
+bool vt_host_stays_awake(const char *sys, const char *latency);
 
 /** Greater than any CPU that may come online. */
 uint32_t vt_cpu_limit(const char *sys);

@@ -199,6 +199,7 @@ void rec_describe(struct vt_recorder *r, const char *only)
     r->host.exit_addresses = vt_probes_addresses_on(r->probes);
     r->host.elsewhere_cpus = vt_probes_elsewhere_cpus(r->probes);
     r->host.tells_outer_steal = vt_probes_tell_outer_steal(r->probes);
+    r->host.stays_awake = vt_host_stays_awake(NULL, NULL);
     if (only)
         memcpy(r->host.only, only, strnlen(only, sizeof(r->host.only) - 1));
 }
@@ -346,6 +347,21 @@ static int find_helpers(struct vt_recorder *r, struct vt_err *err)
     return vt_probes_find_helpers(r->probes, err);
 }
 
+/* From now on an idle CPU may sleep: so it may have at any time since it was last looked at. */
+static int watch_sleep(struct vt_recorder *r, struct vt_err *err)
+{
+    int e = 0;
+
+    if (vt_host_bars_sleep(NULL))
+        return 0;
+    for (struct vt_recorder *to = r; to && !e; to = to->next)
+        if (to->host.stays_awake) {
+            to->host.stays_awake = false;
+            e = vt_store_put_host(to->store, &to->host, err);
+        }
+    return e;
+}
+
 int vt_recorder_tick(struct vt_recorder *r, uint64_t agents_lost, struct vt_err *err)
 {
     struct vt_clock_pair pair = vt_clock_pair_read();
@@ -366,7 +382,7 @@ int vt_recorder_tick(struct vt_recorder *r, uint64_t agents_lost, struct vt_err 
     if ((e = rec_put_addresses(r, (host_ns){ 0 }, err)))
         return e;
     vt_probes_tell_occupants(r->probes); /* up to the checkpoints, and beyond */
-    if ((e = vt_recorder_drain(r, err)) || (e = put_clock_pair(r, &pair, err)) ||
+    if ((e = vt_recorder_drain(r, err)) || (e = put_clock_pair(r, &pair, err)) || (e = watch_sleep(r, err)) ||
         (e = rec_write_losses(billed(r), agents_lost, err)) || (e = rec_write_observer(billed(r), err)))
         return e;
     sample_cost(r->probes, &billed(r)->cost, vt_host_now());

@@ -132,6 +132,7 @@ static void add_host(struct builder *b, cJSON *root)
     add_u64(b, o, "tick_ns", h->tick_ns);
     add_u64(b, o, "realtime_offset_ns", h->realtime_offset_ns);
     keep(b, cJSON_AddBoolToObject(o, "tells_outer_steal", h->tells_outer_steal));
+    keep(b, cJSON_AddBoolToObject(o, "stays_awake", h->stays_awake));
     cJSON *off = add_array(b, o, "probes_off");
     for (int p = 0; p < VT_NR_PROBE_CLASSES; p++)
         if (h->probes_off & (1u << p)) {

@@ -54,6 +54,8 @@ static void put_host(const struct report_view *v, FILE *out)
         wrap_item(&w, "%s", report_name(clean[2], h->cpu));
     if (h->hypervisor[0])
         wrap_item(&w, "itself under %s", report_name(clean[3], h->hypervisor));
+    if (h->stays_awake)
+        wrap_item(&w, "idle CPUs do not sleep");
     wrap_end(&w);
 }
 

@@ -266,6 +266,7 @@ struct vt_host {
      * was not recorded */
     uint32_t elsewhere_cpus;
     bool tells_outer_steal; /* this host's own steal is told of each vCPU (struct vt_outer_steal) */
+    bool stays_awake;       /* no idle CPU might sleep at begin, nor at any tick since */
     char kernel[64], hostname[64], cpu[64], clocksource[32], hypervisor[32];
     char only[VT_VM_NAME_LEN]; /* the VM to be shown, by name or pid; empty: all. All are recorded. */
 };

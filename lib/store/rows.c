@@ -485,11 +485,12 @@ static const struct {
     { "elsewhere_cpus", U32(struct vt_host, elsewhere_cpus, VT_MAX_CPUS) },
     { "helper_wait_ns", AT(struct vt_host, helper_wait_ns, KIND_COUNT) },
     { "tells_outer_steal", AT(struct vt_host, tells_outer_steal, KIND_BOOL) },
+    { "stays_awake", AT(struct vt_host, stays_awake, KIND_BOOL) },
 };
 /* clang-format on */
 enum {
     NR_HOST_FIELDS = sizeof(host_fields) / sizeof(host_fields[0]),
-    NR_FIRST_FIELDS = NR_HOST_FIELDS - 3, /* those after them came later: where they lack they are 0 */
+    NR_FIRST_FIELDS = NR_HOST_FIELDS - 4, /* those after them came later: where they lack they are 0 */
 };
 
 const struct vt_record_table vt_record_tables[VT_NR_RECORD_TABLES] = {

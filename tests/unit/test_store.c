@@ -1246,7 +1246,7 @@ static int read_later(const char *path, struct heard_later *h)
 static void write_later(const char *path)
 {
     const struct vt_host host = {
-        .begin = { 1 }, .nr_cpus = 1, .helper_wait_ns = 50000, .tells_outer_steal = true
+        .begin = { 1 }, .nr_cpus = 1, .helper_wait_ns = 50000, .tells_outer_steal = true, .stays_awake = true
     };
     struct vt_store *store;
     unlink(path);
@@ -1269,7 +1269,8 @@ static void what_later_schemas_brought_comes_back_and_nonsense_does_not(void **s
                                             "UPDATE outer_steal SET from_ns = -1",
                                             "UPDATE outer_steal SET to_ns = -1",
                                             "UPDATE outer_steal SET steal_ns = -1",
-                                            "UPDATE meta SET value = 2 WHERE key = 'tells_outer_steal'" };
+                                            "UPDATE meta SET value = 2 WHERE key = 'tells_outer_steal'",
+                                            "UPDATE meta SET value = -1 WHERE key = 'stays_awake'" };
     for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
         struct heard_later heard = { 0 };
         write_later(p->path);
@@ -1280,6 +1281,7 @@ static void what_later_schemas_brought_comes_back_and_nonsense_does_not(void **s
         assert_int_equal(heard.steals, 1);
         assert_memory_equal(&heard.steal, &a_steal, sizeof(a_steal));
         assert_true(heard.host.tells_outer_steal);
+        assert_true(heard.host.stays_awake);
         run_sql(p->path, nonsense[i]);
         if (read_later(p->path, &heard) != -EUCLEAN)
             fail_msg("%s: read", nonsense[i]);
@@ -1292,12 +1294,14 @@ static void before_schemas_5_and_6_it_was_not_told(void **state)
     struct heard_later heard = { 0 };
     struct vt_store *store = NULL;
     write_later(p->path);
-    run_sql(p->path, "DROP TABLE outer_steal; DELETE FROM meta WHERE key = 'tells_outer_steal';"
-                     "PRAGMA user_version = 5");
+    run_sql(p->path,
+            "DROP TABLE outer_steal; DELETE FROM meta WHERE key IN ('tells_outer_steal', 'stays_awake');"
+            "PRAGMA user_version = 5");
     ok(read_later(p->path, &heard));
     assert_int_equal(heard.waits, 1);
     assert_int_equal(heard.steals, 0);
     assert_false(heard.host.tells_outer_steal);
+    assert_false(heard.host.stays_awake);
     run_sql(p->path, "DROP TABLE helper_wait; DELETE FROM meta WHERE key = 'helper_wait_ns';"
                      "PRAGMA user_version = 4");
     heard = (struct heard_later){ 0 };

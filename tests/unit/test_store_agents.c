@@ -274,7 +274,7 @@ static void make_version_3(const char *path)
             "os_view; DROP TABLE cpu_time; DROP TABLE cpus;"
             "DROP TABLE process; DROP TABLE run; DROP TABLE task; DROP TABLE tasks; DROP TABLE event;"
             "DROP TABLE exchange; DROP TABLE channel_event; DROP TABLE helper_wait; DROP TABLE outer_steal;"
-            "DELETE FROM meta WHERE key IN ('helper_wait_ns', 'tells_outer_steal');"
+            "DELETE FROM meta WHERE key IN ('helper_wait_ns', 'tells_outer_steal', 'stays_awake');"
             "DELETE FROM code WHERE kind IN ('found', 'tasks', 'event', 'channel'); PRAGMA user_version = 3");
 }
 

@@ -74,10 +74,63 @@ static void this_host_has_as_many_as_are_online(void **state)
     assert_int_equal(n, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
+/* It has idle states to poll in, but for the CPU that is off. */
+static const char lay_idle[] = "set -e; cd \"$1\"; mkdir cpuidle; echo menu >cpuidle/current_governor\n"
+                               "for i in 0 1 2 3 4 5 6; do mkdir -p cpu$i/cpuidle/state0\n"
+                               "  echo POLL >cpu$i/cpuidle/state0/name; done\n";
+
+static void set_limit(const char *path, int32_t us)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(&us, sizeof(us), 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void write_in(const char *machine, const char *file, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", machine, file);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_cpu_that_may_only_poll_does_not_sleep(void **state)
+{
+    char path[64], limit[80], script[2048];
+    (void)state;
+    make_machine(path);
+    snprintf(limit, sizeof(limit), "%s/limit", path);
+    set_limit(limit, 0);
+    assert_false(vt_host_stays_awake(path, limit)); /* nothing is known of idle states */
+    snprintf(script, sizeof(script), "sh -c '%s' sh %s", lay_idle, path);
+    assert_int_equal(system(script), 0);
+    assert_true(vt_host_stays_awake(path, limit));
+    set_limit(limit, 1); /* there may be a state that is as quick */
+    assert_false(vt_host_stays_awake(path, limit));
+    set_limit(limit, 2000000000); /* nobody asks for any */
+    assert_false(vt_host_stays_awake(path, limit));
+    assert_int_equal(truncate(limit, 2), 0);
+    assert_false(vt_host_stays_awake(path, limit));
+    unlink(limit);
+    assert_false(vt_host_stays_awake(path, limit));
+    set_limit(limit, 0);
+    write_in(path, "cpuidle/current_governor", "teo\n");
+    assert_false(vt_host_stays_awake(path, limit));
+    write_in(path, "cpuidle/current_governor", "haltpoll\n");
+    assert_true(vt_host_stays_awake(path, limit));
+    write_in(path, "cpu6/cpuidle/state0/name", "WFI\n"); /* it has nothing to poll in */
+    assert_false(vt_host_stays_awake(path, limit));
+    drop_machine(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cores_nodes_and_siblings_are_read),
+        cmocka_unit_test(a_cpu_that_may_only_poll_does_not_sleep),
         cmocka_unit_test(this_host_has_as_many_as_are_online),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
