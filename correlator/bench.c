@@ -38,11 +38,6 @@
 #define RESUME_MOST    11u
 #define EXIT_MAX_NS    UINT64_C(80000) /* also where it is not known */
 #define COLD_CACHES_NS UINT64_C(10000)
-/*
- * Others ran for milliseconds, and what the task had near is theirs: half a megabyte of the second-level
- * cache, to be had again at some 10 GB/s.  (Where interrupts are told apart: they are in the play.)
- */
-#define COLD_HOLD_NS UINT64_C(50000)
 
 /* /proc/stat counts in units of 1 / USER_HZ: that much may be missing in its growth. */
 #define STEAL_UNIT_NS 10000000u
@@ -69,20 +64,29 @@ static const char assumptions_apart[] = ASSUMED_OF_IDLE
     "programs that were there before did the like, or worked for it"
     "; each resumption cost up to 10 us for cold caches" ASSUMED_OF_ALL;
 
+#define PLAYED_FIRST \
+    "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by " \
+    "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, " \
+    "and interrupts, take the same part of the time; bursts of work, from one sleep of a thread to the next, in " \
+    "which or before which something was held worked as long as the thread's others of that length, if there are " \
+    "8 of both and the others are alike, in the mean without their longest or their shortest quarter; else each " \
+    "hold cost up to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long 0.5 ms more; "
+#define PLAYED_LAST \
+    "; timers go off as late as the best quarter did, or twice; a device was as quick when the vCPU, or a thread of " \
+    "the monitor, was kept from it as in the mean of the other waits without their longest or their shortest " \
+    "quarter, unless it took 8 times as long, latest no quicker than what was not held of it, and of 8 or more in " \
+    "the mean; a vCPU that slept amid its guest's work until just after the hold of another thread of the monitor " \
+    "waited for that one; who ran on until just after another vCPU's hold waited for that one, or worked; to wake " \
+    "an idle vCPU takes up to 0.2 ms" ASSUMED_OF_ALL
+
 static const char assumptions_played[] =
-    "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by "
-    "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, "
-    "and interrupts, take the same part of the time; bursts of work, from one sleep of a thread to the next, in which "
-    "or before which something was held worked as long as the thread's others of that length, if there are 8 of both "
-    "and the others are alike, in the mean without their longest or their shortest quarter; else each hold cost up "
-    "to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long 0.5 ms more; to wake a CPU that "
-    "nobody else kept awake costs, alone, up to an eighth of the time it idled, 0.75 ms at most; timers go off as "
-    "late as the best quarter did, or twice; a device was as quick when the vCPU, or a thread of the monitor, was "
-    "kept from it as in the mean of the other waits without their longest or their shortest quarter, unless it took "
-    "8 times as long, latest no quicker than what was not held of it, and of 8 or more in the mean; a vCPU that slept "
-    "amid its guest's work until just after the hold of another thread of the monitor waited for that one; who ran on "
-    "until just after another vCPU's hold waited for that one, or worked; to wake an idle vCPU takes up to "
-    "0.2 ms" ASSUMED_OF_ALL;
+    PLAYED_FIRST "to wake a CPU that nobody else kept awake costs, alone, up to an eighth of the time it idled, "
+    "0.75 ms at most" PLAYED_LAST;
+
+static const char assumptions_awake[] =
+    PLAYED_FIRST "idle CPUs of this host do not sleep: one that was idle for more than 1 ms costs, alone, up to an "
+    "eighth of that, 0.2 ms at most; and where a vCPU had rivals each burst cost up to 50 us for cold "
+    "caches" PLAYED_LAST;
 /* clang-format on */
 
 /* Of an exit to the host, there and back. */
@@ -403,7 +407,7 @@ static struct excess held_excess(const struct vt_benchmark *b, uint64_t delay_ns
         .least = (least * TICK_LEAST + resumptions * RESUME_LEAST) * exit->least_ns / 8,
         .most =
             (most * TICK_MOST + resumptions * RESUME_MOST) * exit->most_ns / 8 + resumptions * COLD_CACHES_NS,
-        .resume_ns = (TICK_MOST + RESUME_MOST) * exit->most_ns / 8 + COLD_HOLD_NS,
+        .resume_ns = (TICK_MOST + RESUME_MOST) * exit->most_ns / 8 + VT_COLD_NS,
     };
 }
 
@@ -627,7 +631,7 @@ static struct vt_window fitted_window(const struct fitted_time *f, const struct 
  * more than all of them: what other tasks did, and timers that were late.
  */
 static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, const struct vt_replayed *played,
-                   struct excess x)
+                   struct excess x, const char *assumed)
 {
     /* the play leaves this host's own steal out of who was hit; others may have waited for him */
     const uint64_t others = x.other + x.outer.most + played->waits_ns;
@@ -640,7 +644,7 @@ static void narrow(struct vt_undilated *u, const struct vt_figure *elapsed, cons
     u->low_ns = low;
     u->high_ns = high;
     u->played = true;
-    u->assumptions = assumptions_played;
+    u->assumptions = assumed;
 }
 
 /* What the window would have taken if `part` of what took `rest` and it took the same part of all time. */
@@ -710,7 +714,8 @@ static int fill_system(struct bench_pass *p, const struct vt_mark *begin, const 
     if (!r && (has_told(b) || (p->m->tasks.nr_batch && !p->looks_left))) /* or who told was not looked at */
         b->undilated.unplayed = replayed.why_not;
     if (!r && replayed.known && b->undilated.known)
-        narrow(&b->undilated, &b->elapsed, &replayed, x);
+        narrow(&b->undilated, &b->elapsed, &replayed, x,
+               p->c->host.stays_awake ? assumptions_awake : assumptions_played);
     return r;
 }
 

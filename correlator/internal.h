@@ -543,6 +543,10 @@ void vt_turns_release(struct vt_turns *t);
 
 /* ---- replay.c ---- */
 
+/** Others ran on its CPU, and what the task had near is theirs: half a megabyte of the second-level cache, to
+ * be had again at some 10 GB/s.  (Where interrupts are told apart: they are in the play.) */
+#define VT_COLD_NS UINT64_C(50000)
+
 /** What the window would have taken without the host's delays; known only if the tasks were told of in full.
  */
 struct vt_replayed {

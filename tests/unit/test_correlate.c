@@ -171,6 +171,7 @@ static int add_host(struct vt_correlator *c, struct line *l)
     host.helper_wait_ns = number(l, "helper_wait");
     host.tsc_stable = !text(l, "tsc_unstable");
     host.tells_outer_steal = text(l, "outer") != NULL;
+    host.stays_awake = text(l, "awake") != NULL;
     host.ledger_only = text(l, "ledger_only") != NULL;
     for (unsigned int i = 0; off && i < VT_NR_PROBE_CLASSES; i++)
         host.probes_off |= strcmp(off, classes[i]) == 0 ? 1u << i : 0;
