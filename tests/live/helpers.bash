@@ -175,3 +175,18 @@ quota_group() {
 throttled_ns() {
   awk '$1 == "throttled_time" { print $2 } $1 == "throttled_usec" { print $2 * 1000 }' "$group/cpu.stat"
 }
+
+# keep_awake: idle CPUs do not sleep (Documentation/power/pm_qos_interface.rst) until $awake_fd is closed here and in what
+# was started since; $awake: 1, or not set: it can't be had
+# shellcheck disable=SC2034  # tests read it
+keep_awake() {
+  local sys=/sys/devices/system/cpu
+  [ -c /dev/cpu_dma_latency ] && grep -qx 'menu\|haltpoll\|ladder' "$sys/cpuidle/current_governor" || return 0
+  [ "$(cat "$sys/cpu0/cpuidle/state0/name")" = POLL ] || return 0
+  exec {awake_fd}>/dev/cpu_dma_latency
+  printf '\0\0\0\0' >&"$awake_fd"
+  awake=1
+}
+
+# stays_awake: what the recording says of it
+stays_awake() { sqlite3 "$run_vt" "select value from meta where key = 'stays_awake'"; }

@@ -217,6 +217,24 @@ says_so() {
   wait || true
 }
 
+@test "that idle CPUs do not sleep is told, unless they may again before it ends" {
+  keep_awake
+  [ -n "${awake:-}" ] || skip "CPUs can't be kept from sleeping here"
+  "$VTIME" record -q -f -o "$run_vt" -- sleep 1.5
+  [ "$(stays_awake)" -eq 1 ]
+  "$VTIME" report "$run_vt" | grep -q 'idle CPUs do not sleep'
+  "$VTIME" record -q -f -o "$run_vt" -- sleep 3 3>&- {awake_fd}>&- &
+  record_pid=$!
+  for _ in $(seq 100); do
+    [ "$(stays_awake 2>/dev/null)" != 1 ] || break
+    sleep 0.02
+  done
+  [ "$(stays_awake)" -eq 1 ]
+  exec {awake_fd}>&-
+  wait "$record_pid"
+  [ "$(stays_awake)" -eq 0 ]
+}
+
 @test "record --vm shows one VM and still blames the other" {
   start_record "$run_vt" --vm shown
   start_guest other --workload spin --seconds 1.5
