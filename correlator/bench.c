@@ -85,8 +85,8 @@ static const char assumptions_played[] =
 
 static const char assumptions_awake[] =
     PLAYED_FIRST "idle CPUs of this host do not sleep: one that was idle for more than 1 ms costs, alone, up to an "
-    "eighth of that, 0.2 ms at most; and where a vCPU had rivals each burst cost up to 50 us for cold "
-    "caches" PLAYED_LAST;
+    "eighth of what is beyond that, 0.2 ms at most, and a device took, latest, what the other waits took in the mean "
+    "of all; and where a vCPU had rivals each burst cost up to 50 us for cold caches" PLAYED_LAST;
 /* clang-format on */
 
 /* Of an exit to the host, there and back. */

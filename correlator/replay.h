@@ -94,7 +94,7 @@ struct thread {
 struct usual {
     bool knows_waits;    /* for devices, in the mean... */
     uint64_t short_wait; /* ...but for the longest quarter (0: even those may have been the host's doing) */
-    uint64_t long_wait;  /* ...but for the shortest */
+    uint64_t long_wait;  /* ...but for the shortest; where idle CPUs do not sleep, of all */
     uint64_t offset;     /* of the others: see replay_usual.c */
     bool knows_ways_in;  /* there are enough before which nothing was held */
     uint64_t way_in;     /* from a wake-up to an idle vCPU at most */
