@@ -352,10 +352,8 @@ static int watch_sleep(struct vt_recorder *r, struct vt_err *err)
 {
     int e = 0;
 
-    if (vt_host_bars_sleep(NULL))
-        return 0;
     for (struct vt_recorder *to = r; to && !e; to = to->next)
-        if (to->host.stays_awake) {
+        if (to->host.stays_awake && !vt_host_bars_sleep(NULL)) {
             to->host.stays_awake = false;
             e = vt_store_put_host(to->store, &to->host, err);
         }
