@@ -64,29 +64,29 @@ static const char assumptions_apart[] = ASSUMED_OF_IDLE
     "programs that were there before did the like, or worked for it"
     "; each resumption cost up to 10 us for cold caches" ASSUMED_OF_ALL;
 
-#define PLAYED_FIRST \
+/* idle: what an idle CPU costs; latest: which waits for a device are left out of the mean. */
+#define ASSUMED_OF_PLAY(idle, latest) \
     "same frequency and host load; the guest's tasks run in the same order on the same vCPUs and are woken by " \
     "the same tasks, timers and devices, each after the same work; what timers and devices woke beside them, " \
     "and interrupts, take the same part of the time; bursts of work, from one sleep of a thread to the next, in " \
     "which or before which something was held worked as long as the thread's others of that length, if there are " \
     "8 of both and the others are alike, in the mean without their longest or their shortest quarter; else each " \
-    "hold cost up to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long 0.5 ms more; "
-#define PLAYED_LAST \
+    "hold cost up to 2.6 exits of at most 80 us and 50 us for cold caches, each sleep too long 0.5 ms more; " idle \
     "; timers go off as late as the best quarter did, or twice; a device was as quick when the vCPU, or a thread of " \
-    "the monitor, was kept from it as in the mean of the other waits without their longest or their shortest " \
-    "quarter, unless it took 8 times as long, latest no quicker than what was not held of it, and of 8 or more in " \
-    "the mean; a vCPU that slept amid its guest's work until just after the hold of another thread of the monitor " \
-    "waited for that one; who ran on until just after another vCPU's hold waited for that one, or worked; to wake " \
-    "an idle vCPU takes up to 0.2 ms" ASSUMED_OF_ALL
+    "the monitor, was kept from it as in the mean of the other waits without " latest ", unless it took 8 times as " \
+    "long, latest no quicker than what was not held of it, and of 8 or more in the mean; a vCPU that slept amid its " \
+    "guest's work until just after the hold of another thread of the monitor waited for that one; who ran on until " \
+    "just after another vCPU's hold waited for that one, or worked; to wake an idle vCPU takes up to " \
+    "0.2 ms" ASSUMED_OF_ALL
 
 static const char assumptions_played[] =
-    PLAYED_FIRST "to wake a CPU that nobody else kept awake costs, alone, up to an eighth of the time it idled, "
-    "0.75 ms at most" PLAYED_LAST;
+    ASSUMED_OF_PLAY("to wake a CPU that nobody else kept awake costs, alone, up to an eighth of the time it idled, "
+                    "0.75 ms at most", "their longest or their shortest quarter");
 
 static const char assumptions_awake[] =
-    PLAYED_FIRST "idle CPUs of this host do not sleep: one that was idle for more than 1 ms costs, alone, up to an "
-    "eighth of what is beyond that, 0.2 ms at most, and a device took, latest, what the other waits took in the mean "
-    "of all; and where a vCPU had rivals each burst cost up to 50 us for cold caches" PLAYED_LAST;
+    ASSUMED_OF_PLAY("idle CPUs of this host do not sleep: one that was idle for more than 1 ms costs, alone, up to an "
+                    "eighth of what is beyond that, 0.2 ms at most; and where a vCPU had rivals each burst after a sleep "
+                    "cost up to 50 us for cold caches", "their longest quarter or with all");
 /* clang-format on */
 
 /* Of an exit to the host, there and back. */

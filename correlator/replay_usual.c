@@ -198,14 +198,6 @@ static uint64_t offset(const struct replay *r)
     return longer >= shorter ? SCALE_ONE : vt_scale_of(longer, shorter);
 }
 
-/* Where idle CPUs do not sleep, no wait is longer alone: what serves it finds rivals' caches, and not its
- * own. */
-static uint64_t long_wait(const struct replay *r, const uint64_t *wait, size_t n)
-{
-    const size_t shortest = r->c->host.stays_awake ? 0 : n / 4;
-    return mean_of(wait + shortest, n - shortest);
-}
-
 static int find_usual_waits(struct replay *r)
 {
     struct usual *u = &r->usual;
@@ -217,10 +209,11 @@ static int find_usual_waits(struct replay *r)
     u->knows_waits = n >= USUAL_LEAST;
     if (u->knows_waits) {
         const bool undisturbed = r->helpers_waited <= (r->window.to.v - r->window.from.v) / HELPERS_PART;
-        const uint64_t short_wait = mean_of(wait, n - n / 4);
-        u->short_wait = undisturbed ? short_wait : 0;
-        u->long_wait = long_wait(r, wait, n);
-        u->offset = are_alike(short_wait, u->long_wait) ? offset(r) : 0;
+        const uint64_t shorter = mean_of(wait, n - n / 4), longer = mean_of(wait + n / 4, n - n / 4);
+        u->short_wait = undisturbed ? shorter : 0;
+        /* beside rivals what serves them finds its caches cold; an idle CPU that does not sleep keeps them */
+        u->long_wait = r->c->host.stays_awake ? mean_of(wait, n) : longer;
+        u->offset = are_alike(shorter, longer) ? offset(r) : 0;
     }
     free(wait);
     return 0;
