@@ -217,11 +217,19 @@ says_so() {
   wait || true
 }
 
+# sleeps_of_cpus: how often any CPU was in an idle state other than the one that polls
+sleeps_of_cpus() {
+  cat /sys/devices/system/cpu/cpu*/cpuidle/state[1-9]*/usage | awk '{ n += $1 } END { print n + 0 }'
+}
+
 @test "that idle CPUs do not sleep is told, unless they may again before it ends" {
   keep_awake
   [ -n "${awake:-}" ] || skip "CPUs can't be kept from sleeping here"
+  sleep 0.2
+  before=$(sleeps_of_cpus)
   "$VTIME" record -q -f -o "$run_vt" -- sleep 1.5
   [ "$(stays_awake)" -eq 1 ]
+  [ "$(sleeps_of_cpus)" -eq "$before" ] # by cpuidle's own account
   "$VTIME" report "$run_vt" | grep -q 'idle CPUs do not sleep'
   "$VTIME" record -q -f -o "$run_vt" -- sleep 3 3>&- {awake_fd}>&- &
   record_pid=$!
@@ -233,6 +241,7 @@ says_so() {
   exec {awake_fd}>&-
   wait "$record_pid"
   [ "$(stays_awake)" -eq 0 ]
+  [ "$(sleeps_of_cpus)" -gt "$before" ]
 }
 
 @test "record --vm shows one VM and still blames the other" {
