@@ -15,13 +15,6 @@ cpu=${VT_CPU:-$LAST_CPU}
 # shellcheck disable=SC2034  # bats reads it
 [ -z "${VT_PAIRS:-}" ] || BATS_TEST_RETRIES=0 # a campaign tells all that it saw
 
-setup() {
-  needs_root
-  guests_needed
-  [ -n "${VT_SLEEP:-}" ] || keep_awake
-  run_vt=$BATS_TEST_TMPDIR/run.vt
-}
-
 # favour NAME POLICY: all of the guest's threads before others' work, which this machine may have, or like it
 favour() {
   chrt --all-tasks "$2" --pid "$([ "$2" = --fifo ] && echo 1 || echo 0)" "$(cat "$GUESTS_DIR/$1/pid")"
@@ -48,16 +41,15 @@ waited() {
   echo "$sum"
 }
 
-# run_alone NAME RUN COMMAND: three times, for no run is like another; others use this machine: once more for each
-# in which the guest waited for more than 3 % (for its monitor's own threads, and its CPU if that slept, it waits alone,
-# too: 1 to 2.5 % with a disk)
+# run_alone NAME RUN COMMAND PER_CENT: three times, for no run is like another; others use this machine: once more for each
+# in which the guest waited for more than PER_CENT of the time
 run_alone() {
   local before from good=0
   favour "$1" --fifo
   for _ in 1 2 3 4 5 6; do
     before=$(waited "$1") from=$(date +%s%N)
     guest_do "$1" "vtime-agent bench --name $2 -- $3" 120
-    [ $((100 * ($(waited "$1") - before))) -gt $((3 * ($(date +%s%N) - from))) ] || good=$((good + 1))
+    [ $((100 * ($(waited "$1") - before))) -gt $(($4 * ($(date +%s%N) - from))) ] || good=$((good + 1))
     [ "$good" -lt 3 ] || break
   done
   [ "$good" -eq 3 ] || echo "# $2: the machine was busy: $good of 6 runs alone are good" >&3
@@ -68,6 +60,7 @@ run_alone() {
 # nothing of it is new to the guest
 record_guest() {
   local tries
+  [ -n "${VT_SLEEP:-}" ] || keep_awake
   start_record "$run_vt" --vm "$(cat "$GUESTS_DIR/$1/pid")"
   [ "$(stays_awake)" = "${awake:-0}" ]
   guest_do "$1" "$2" 120
@@ -78,16 +71,17 @@ record_guest() {
   [ "$tries" -lt 100 ]
 }
 
-# run_pairs NAME COMMAND: alone, starved and alone again, in turns: a machine's speed drifts
+# run_pairs NAME COMMAND [PER_CENT]: alone, starved and alone again, in turns: a machine's speed drifts. Alone the guest
+# may wait for 1 %, or PER_CENT, of the time
 run_pairs() {
-  local i
+  local i most=${3:-1}
   record_guest "$1" "$2"
   for i in $(seq "$pairs"); do
-    run_alone "$1" "before-$i" "$2"
+    run_alone "$1" "before-$i" "$2" "$most"
     starve "$1"
     guest_do "$1" "vtime-agent bench --name starved-$i -- $2" 240
     end_rivals
-    run_alone "$1" "after-$i" "$2"
+    run_alone "$1" "after-$i" "$2" "$most"
   done
 }
 
@@ -212,7 +206,8 @@ judge_turns() {
 
 @test "TCG: work and a disk" {
   start_tcg_guest spans --cpu "$cpu" --agent '--tasks' --disk 64
-  run_pairs spans 'loop disk 150 1000000 /dev/vda'
+  # its monitor's own threads, and its CPU if that slept, hold it alone, too: for 1 to 2.5 %
+  run_pairs spans 'loop disk 150 1000000 /dev/vda' 3
   stop_record
   judge "$run_vt" spans disk 5 45
 }
